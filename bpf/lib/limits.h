@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* Copyright The Weir Authors */
+
+/* Sizes of the maps as compiled, and the bounds of every loop. */
+#ifndef WEIR_LIMITS_H
+#define WEIR_LIMITS_H
+
+/* The agent sets the sizes of these maps from agent.limits when it loads the
+ * program; the numbers here are the defaults.
+ */
+#define LISTENERS_MAX	     4096 /* entries of listeners4, of listeners6 and of vips */
+#define LISTENER_IDS_MAX     4096 /* listeners, however many addresses each has */
+#define BACKENDS_MAX	     262144 /* pool entries */
+#define BACKEND_COUNTERS_MAX 262144 /* backends */
+#define SLOT_LINES_MAX	     (16777216 / SLOTS_PER_LINE)
+#define NAMES_MAX	     270336 /* labels of backends and balancers */
+
+#define NODE_VIPS_MAX 1024
+
+#define IPV6_EXT_MAX 6 /* extension headers that are walked before giving up */
+
+#define INITIAL_TTL 64 /* time to live, or hop limit, of headers that we make */
+
+#endif

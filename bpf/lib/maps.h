@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* Copyright The Weir Authors */
+
+/*
+ * Every map of the balancer. A packet of a listener pays one hash look-up
+ * (listeners4 or listeners6), then reads arrays only.
+ */
+#ifndef WEIR_MAPS_H
+#define WEIR_MAPS_H
+
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+
+#include "limits.h"
+#include "types.h"
+#include "verdict_reasons.h"
+
+/* Listeners by address, port and protocol. Two maps, because hashing and
+ * comparing 8 bytes is cheaper than 20.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, LISTENERS_MAX);
+	__type(key, struct listener4_key);
+	__type(value, struct listener);
+} listeners4 SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, LISTENERS_MAX);
+	__type(key, struct listener6_key);
+	__type(value, struct listener);
+} listeners6 SEC(".maps");
+
+/* The balancers' addresses: looked at only where no listener was found. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, LISTENERS_MAX);
+	__type(key, struct vip_key);
+	__type(value, struct vip);
+} vips SEC(".maps");
+
+/* The consistent-hash tables of all listeners, one after the other. The agent
+ * maps this array into its memory and writes words of it.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, SLOT_LINES_MAX);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__type(key, __u32);
+	__type(value, struct slot_line);
+} slots SEC(".maps");
+
+/* The pools of all listeners, one after the other. Entry 0 of each pool stays
+ * empty: the slots of a listener without usable backends lead there.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, BACKENDS_MAX);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__type(key, __u32);
+	__type(value, struct backend);
+} backends SEC(".maps");
+
+/* Packets and bytes by reason. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, REASON_MAX);
+	__type(key, __u32); /* enum reason */
+	__type(value, struct traffic);
+} reason_counters SEC(".maps");
+
+/* Packets and bytes by listener.id. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, LISTENER_IDS_MAX);
+	__type(key, __u32);
+	__type(value, struct listener_counter);
+} listener_counters SEC(".maps");
+
+/* Packets and bytes by backend.counter. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, BACKEND_COUNTERS_MAX);
+	__type(key, __u32);
+	__type(value, struct traffic);
+} backend_counters SEC(".maps");
+
+/* Labels, so that whoever reads the maps reads names. No program uses it. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, NAMES_MAX);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct name_key);
+	__type(value, struct name);
+} names SEC(".maps");
+
+#endif

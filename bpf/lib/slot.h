@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* Copyright The Weir Authors */
+
+/* From a packet's hash to its slot and to the backend of that slot. */
+#ifndef WEIR_SLOT_H
+#define WEIR_SLOT_H
+
+#include "config.h"
+#include "hash.h"
+#include "maps.h"
+#include "parse.h"
+
+static __always_inline __u64 packet_hash(const struct packet *pkt, const struct listener *listener)
+{
+	bool source = use_source_hash && (listener->flags & LISTENER_HASH_SOURCE);
+
+	if (pkt->ipv6) {
+		const __be32 *saddr = pkt->ip6->saddr.s6_addr32;
+
+		if (source)
+			return hash_source6(hash_seed, saddr);
+		return hash_flow6(hash_seed, saddr, pkt->ip6->daddr.s6_addr32, pkt->ports,
+				  pkt->protocol);
+	}
+	if (source)
+		return hash_source4(hash_seed, pkt->ip4->saddr);
+	return hash_flow4(hash_seed, pkt->ip4->saddr, pkt->ip4->daddr, pkt->ports, pkt->protocol);
+}
+
+/* The backend of the slot that the hash falls into, which is the empty entry 0
+ * of the pool where the listener has no usable backend. NULL if the listener
+ * names slots or backends that do not exist.
+ */
+static __always_inline struct backend *slot_backend(const struct listener *listener, __u64 hash)
+{
+	__u32 slot = listener->slots + hash_slot(hash, listener->table_size);
+	__u32 line_index = slot / SLOTS_PER_LINE;
+	struct slot_line *line = bpf_map_lookup_elem(&slots, &line_index);
+	__u32 word, backend_index;
+
+	if (!line)
+		return NULL;
+	word = *(volatile __u32 *)&line->slot[slot % SLOTS_PER_LINE];
+	backend_index = listener->pool + (word & SLOT_BACKEND_MASK);
+	return bpf_map_lookup_elem(&backends, &backend_index);
+}
+
+#endif

@@ -1,0 +1,242 @@
+// Copyright The Weir Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package dataplane
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/cilium/ebpf"
+	"golang.org/x/sys/unix"
+)
+
+// ErrNotLoaded is wrapped by errors of a pin path that has nothing pinned.
+var ErrNotLoaded = errors.New("no data plane is loaded")
+
+// Pins lie below the pin path: maps by their names in maps, links by their
+// interfaces in links.
+func mapsDir(pinPath string) string  { return filepath.Join(pinPath, "maps") }
+func linksDir(pinPath string) string { return filepath.Join(pinPath, "links") }
+
+// OpenTables opens the pinned maps of a data plane, with or without an agent.
+func OpenTables(pinPath string) (*Tables, error) {
+	spec, err := loadWeir()
+	if err != nil {
+		return nil, fmt.Errorf("reading the embedded program: %w", err)
+	}
+	maps, err := openPinned(pinPath, spec)
+	if err != nil {
+		return nil, err
+	}
+	for name := range spec.Maps {
+		if maps[name] == nil && !isInternal(name) {
+			closeMaps(maps)
+			return nil, fmt.Errorf("%w under %s: start the agent, or name another path by --pin-path or --config",
+				ErrNotLoaded, pinPath)
+		}
+	}
+	return newTables(maps), nil
+}
+
+// newTables takes over the maps.
+func newTables(maps map[string]*ebpf.Map) *Tables {
+	return &Tables{maps: weirMaps{
+		Listeners4: maps["listeners4"], Listeners6: maps["listeners6"], Vips: maps["vips"],
+		Slots: maps["slots"], Backends: maps["backends"], Names: maps["names"],
+		ReasonCounters: maps["reason_counters"], ListenerCounters: maps["listener_counters"],
+		BackendCounters: maps["backend_counters"],
+	}}
+}
+
+// isInternal reports whether a map is of the compiler's making (.rodata): it
+// belongs to one program and is not pinned.
+func isInternal(name string) bool { return strings.HasPrefix(name, ".") }
+
+// preparePins makes the directories of a pin path and takes its lock.
+func preparePins(pinPath string) (lock *os.File, err error) {
+	if err := mountBPF(pinPath); err != nil {
+		return nil, err
+	}
+	for _, dir := range []string{mapsDir(pinPath), linksDir(pinPath)} {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return nil, pinError(dir, err)
+		}
+	}
+	return lockDir(pinPath)
+}
+
+// openOrPin opens the pinned maps of spec, and makes and pins those that are
+// missing.
+func openOrPin(pinPath string, spec *ebpf.CollectionSpec) (map[string]*ebpf.Map, error) {
+	maps, err := openPinned(pinPath, spec)
+	if err != nil {
+		return nil, err
+	}
+	for name, s := range spec.Maps {
+		if isInternal(name) {
+			continue
+		}
+		if maps[name], err = openOrPinMap(pinPath, name, s, maps[name]); err != nil {
+			closeMaps(maps)
+			return nil, err
+		}
+	}
+	return maps, nil
+}
+
+func openOrPinMap(pinPath, name string, spec *ebpf.MapSpec, have *ebpf.Map) (*ebpf.Map, error) {
+	path := filepath.Join(mapsDir(pinPath), name)
+	if have != nil {
+		if have.MaxEntries() != spec.MaxEntries {
+			return have, fmt.Errorf("%s holds %d entries and agent.limits now asks for %d: a running data plane "+
+				"cannot be resized; put the old limits back, or stop forwarding by `weir unload --pin-path %s` "+
+				"and start again", path, have.MaxEntries(), spec.MaxEntries, pinPath)
+		}
+		return have, nil
+	}
+	m, err := ebpf.NewMap(spec)
+	if err != nil {
+		return nil, loadError(fmt.Errorf("making the map %s of %d entries: %w", name, spec.MaxEntries, err))
+	}
+	if err := m.Pin(path); err != nil {
+		m.Close()
+		return nil, fmt.Errorf("pinning the map %s: %w", name, err)
+	}
+	return m, nil
+}
+
+// openPinned opens those maps of spec that are pinned. One that has another
+// layout than this version's is an error that says how to get rid of it.
+func openPinned(pinPath string, spec *ebpf.CollectionSpec) (map[string]*ebpf.Map, error) {
+	maps := make(map[string]*ebpf.Map)
+	for name, s := range spec.Maps {
+		if isInternal(name) {
+			continue
+		}
+		path := filepath.Join(mapsDir(pinPath), name)
+		m, err := ebpf.LoadPinnedMap(path, nil)
+		if errors.Is(err, os.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			closeMaps(maps)
+			return nil, pinError(path, err)
+		}
+		maps[name] = m
+		if m.Type() != s.Type || m.KeySize() != s.KeySize || m.ValueSize() != s.ValueSize {
+			closeMaps(maps)
+			return nil, fmt.Errorf("%s was made by another version of Weir and cannot be taken over: "+
+				"remove it by `weir unload --pin-path %s`, which stops forwarding, and start again", path, pinPath)
+		}
+	}
+	return maps, nil
+}
+
+func closeMaps(maps map[string]*ebpf.Map) {
+	for _, m := range maps {
+		m.Close()
+	}
+}
+
+// pinError says what is wrong with a pin in words that help.
+func pinError(path string, err error) error {
+	if errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES) {
+		return fmt.Errorf("%s: permission denied: run as root", path)
+	}
+	return fmt.Errorf("opening %s: %w", path, err)
+}
+
+// bpffs is where the BPF file system is mounted by convention.
+const bpffs = "/sys/fs/bpf"
+
+// mountBPF makes sure that the pin path is on a bpffs, mounting one at
+// /sys/fs/bpf where nothing is mounted yet.
+func mountBPF(pinPath string) error {
+	if below(bpffs, pinPath) && !isBPF(bpffs) {
+		if err := unix.Mount("bpf", bpffs, "bpf", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, "mode=0700"); err != nil {
+			return fmt.Errorf("no bpffs at %s, and mounting one: %w: run as root, on a kernel with CONFIG_BPF_SYSCALL",
+				bpffs, err)
+		}
+	}
+	parent := pinPath
+	for {
+		if _, err := os.Stat(parent); err == nil {
+			break
+		} else if !errors.Is(err, fs.ErrNotExist) {
+			return pinError(parent, err)
+		}
+		parent = filepath.Dir(parent)
+	}
+	if !isBPF(parent) {
+		return fmt.Errorf("agent.pin_path: %s is not on a bpffs: choose a path below %s, or mount one there: "+
+			"mount -t bpf bpf %s", pinPath, bpffs, parent)
+	}
+	return nil
+}
+
+func below(dir, path string) bool {
+	rel, err := filepath.Rel(dir, path)
+	return err == nil && rel != ".." && !strings.HasPrefix(rel, "../")
+}
+
+func isBPF(path string) bool {
+	var st unix.Statfs_t
+	return unix.Statfs(path, &st) == nil && uint32(st.Type) == unix.BPF_FS_MAGIC
+}
+
+// Unload detaches the programs and removes all pins below the pin path: the
+// data plane is gone. It refuses while an agent holds the path.
+func Unload(pinPath string) error {
+	if _, err := os.Stat(pinPath); errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%w under %s", ErrNotLoaded, pinPath)
+	}
+	if !isBPF(pinPath) {
+		return fmt.Errorf("%s is not on a bpffs: nothing of Weir is there", pinPath)
+	}
+	lock, err := lockDir(pinPath)
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
+	return removePins(pinPath)
+}
+
+// removePins removes the pins below a path, links first: packets stop coming
+// before the maps go.
+func removePins(pinPath string) error {
+	for _, dir := range []string{linksDir(pinPath), mapsDir(pinPath), pinPath} {
+		if err := removeDir(dir); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// removeDir removes a directory and the files in it. It does not descend: what
+// else lies below a pin path is not Weir's.
+func removeDir(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("reading %s: %w", dir, err)
+	}
+	for _, e := range entries {
+		if e.IsDir() {
+			continue
+		}
+		if err := os.Remove(filepath.Join(dir, e.Name())); err != nil {
+			return fmt.Errorf("removing the pin: %w", err)
+		}
+	}
+	if err := os.Remove(dir); err != nil {
+		return fmt.Errorf("removing the pin directory: %w", err)
+	}
+	return nil
+}

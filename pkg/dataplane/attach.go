@@ -66,9 +66,12 @@ func pinEscape(name string) string {
 }
 
 func parsePinName(file string) (name string, mode Mode, ok bool) {
-	escaped, m, ok := strings.Cut(file, "@")
-	name = strings.NewReplacer("%2e", ".", "%25", "%").Replace(escaped)
-	return name, Mode(m), ok
+	at := strings.LastIndexByte(file, '@')
+	if at < 0 {
+		return "", "", false
+	}
+	name = strings.NewReplacer("%2e", ".", "%25", "%").Replace(file[:at])
+	return name, Mode(file[at+1:]), true
 }
 
 // openLinks finds the pinned links. A link whose interface is gone is useless
@@ -187,9 +190,21 @@ func (s *linkSet) detach(name string) error {
 		return nil
 	}
 	delete(s.links, name)
-	have.link.Close()
-	if err := os.Remove(have.pin); err != nil {
+	// Without Detach the program would stay for a moment after the last
+	// reference to the link is gone.
+	err := errors.Join(have.link.Detach(), have.link.Close(), os.Remove(have.pin))
+	if err != nil {
 		return fmt.Errorf("detaching from %s: %w", name, err)
+	}
+	return nil
+}
+
+// detachAll takes the program off all interfaces.
+func (s *linkSet) detachAll() error {
+	for name := range s.links {
+		if err := s.detach(name); err != nil {
+			return err
+		}
 	}
 	return nil
 }

@@ -102,10 +102,8 @@ func (n *Node) Counters() ([]Traffic, error) {
 
 // Remove takes the program off its interfaces and removes all pins.
 func (n *Node) Remove() error {
-	for name := range n.links.links {
-		if err := n.links.detach(name); err != nil {
-			return err
-		}
+	if err := n.links.detachAll(); err != nil {
+		return err
 	}
 	return removePins(n.pinPath)
 }

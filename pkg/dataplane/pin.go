@@ -203,11 +203,18 @@ func Unload(pinPath string) error {
 		return err
 	}
 	defer lock.Close()
+	links, err := openLinks(pinPath)
+	if err != nil {
+		return err
+	}
+	defer links.close()
+	if err := links.detachAll(); err != nil {
+		return err
+	}
 	return removePins(pinPath)
 }
 
-// removePins removes the pins below a path, links first: packets stop coming
-// before the maps go.
+// removePins removes the pins below a path.
 func removePins(pinPath string) error {
 	for _, dir := range []string{linksDir(pinPath), mapsDir(pinPath), pinPath} {
 		if err := removeDir(dir); err != nil {

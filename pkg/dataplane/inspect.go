@@ -1,0 +1,123 @@
+// Copyright The Weir Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package dataplane
+
+import (
+	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"slices"
+
+	"github.com/cilium/ebpf"
+)
+
+// MapInfo describes one of the maps. Entries of the map slots are slots, of
+// which the kernel holds SlotsPerLine under one key.
+type MapInfo struct {
+	Name       string
+	Type       string // as bpftool names it, such as "percpu_array"
+	Entries    uint32 // in use
+	MaxEntries uint32
+	Memory     uint64 // bytes in the kernel, 0 where it does not tell
+}
+
+// Maps describes all maps, sorted by name.
+func (t *Tables) Maps() ([]MapInfo, error) {
+	used, err := t.entries()
+	if err != nil {
+		return nil, err
+	}
+	var infos []MapInfo
+	for name, m := range t.byName() {
+		info := MapInfo{Name: name, Type: mapTypeName(m.Type()), Entries: used[name], MaxEntries: m.MaxEntries()}
+		if name == weirMapSlots {
+			info.MaxEntries *= SlotsPerLine
+		}
+		kernel, err := m.Info()
+		if err != nil {
+			return nil, fmt.Errorf("asking the kernel about %s: %w", m, err)
+		}
+		info.Memory, _ = kernel.Memlock()
+		infos = append(infos, info)
+	}
+	slices.SortFunc(infos, func(a, b MapInfo) int { return cmp.Compare(a.Name, b.Name) })
+	return infos, nil
+}
+
+func (t *Tables) byName() map[string]*ebpf.Map {
+	return map[string]*ebpf.Map{
+		weirMapBackendCounters:  t.maps.BackendCounters,
+		weirMapBackends:         t.maps.Backends,
+		weirMapListenerCounters: t.maps.ListenerCounters,
+		weirMapListeners4:       t.maps.Listeners4,
+		weirMapListeners6:       t.maps.Listeners6,
+		weirMapNames:            t.maps.Names,
+		weirMapReasonCounters:   t.maps.ReasonCounters,
+		weirMapSlots:            t.maps.Slots,
+		weirMapVips:             t.maps.Vips,
+	}
+}
+
+// entries returns how many entries of each map are in use. An array has all of
+// its entries always: of those count the ones that a listener refers to.
+func (t *Tables) entries() (map[string]uint32, error) {
+	used := map[string]uint32{weirMapReasonCounters: t.maps.ReasonCounters.MaxEntries()}
+	listeners, err := t.Listeners()
+	if err != nil {
+		return nil, err
+	}
+	seen := make(map[uint32]bool)
+	for key, l := range listeners {
+		if key.Address.Is4() {
+			used[weirMapListeners4]++
+		} else {
+			used[weirMapListeners6]++
+		}
+		if seen[l.ID] {
+			continue
+		}
+		seen[l.ID] = true
+		used[weirMapListenerCounters]++
+		used[weirMapBackends] += l.PoolSize
+		used[weirMapSlots] += lines(l.TableSize) * SlotsPerLine
+	}
+	vips, err := t.VIPs()
+	if err != nil {
+		return nil, err
+	}
+	used[weirMapVips] = uint32(len(vips))
+	names, err := t.Names()
+	if err != nil {
+		return nil, err
+	}
+	used[weirMapNames] = uint32(len(names))
+	for key := range names {
+		if key.Kind == NameBackend { // it is named as long as its counters are its own
+			used[weirMapBackendCounters]++
+		}
+	}
+	return used, nil
+}
+
+func mapTypeName(t ebpf.MapType) string {
+	switch t {
+	case ebpf.Hash:
+		return "hash"
+	case ebpf.Array:
+		return "array"
+	case ebpf.PerCPUArray:
+		return "percpu_array"
+	}
+	return t.String()
+}
+
+// ObjectHash identifies the BPF objects in this binary: the first 12 hex digits
+// of their SHA-256.
+func ObjectHash() string {
+	hash := sha256.New()
+	hash.Write(_WeirBytes)
+	hash.Write(_NodeBytes)
+	return hex.EncodeToString(hash.Sum(nil)[:6])
+}

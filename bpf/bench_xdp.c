@@ -54,14 +54,18 @@ struct {
  */
 typedef __u64 __attribute__((may_alias)) word64;
 typedef __u32 __attribute__((may_alias)) word32;
+typedef __u16 __attribute__((may_alias)) word16;
 
 static __always_inline void write_ethernet(void *data, __u64 macs, __u32 source, __be16 protocol)
 {
-	struct ethhdr *eth = data;
-
 	*(word64 *)data = macs; /* the destination and 2 bytes of the source */
 	*(word32 *)(data + 8) = source;
-	eth->h_proto = protocol;
+	*(word16 *)(data + 12) = protocol;
+}
+
+static __always_inline __be16 ethertype(const void *data)
+{
+	return *(const word16 *)(data + 12);
 }
 
 static __always_inline void write_ports(void *l4, __u32 flow)
@@ -89,9 +93,12 @@ SEC("xdp")
 int bench_generate(struct xdp_md *ctx)
 {
 	__u32 flow = next_flow();
-	__u32 len = ctx->data_end - ctx->data;
-	void *data, *data_end;
+	void *data = (void *)(long)ctx->data;
+	void *data_end = (void *)(long)ctx->data_end;
+	long len = data_end - data;
 
+	/* Subtract pointers in 64 bits, which is all that the verifier allows. */
+	asm volatile("" : "+r"(len));
 	if (bpf_xdp_adjust_head(ctx, len - frame_len))
 		return XDP_ABORTED;
 	data = (void *)(long)ctx->data;
@@ -138,7 +145,7 @@ int bench_floor4(struct xdp_md *ctx)
 	struct tcphdr *tcp = (void *)(ip4 + 1);
 	struct iphdr *outer;
 
-	if ((void *)(tcp + 1) > data_end || eth->h_proto != bpf_htons(ETH_P_IP) ||
+	if ((void *)(tcp + 1) > data_end || ethertype(eth) != bpf_htons(ETH_P_IP) ||
 	    ip4->version != 4 || ip4->ihl != 5 || ip4->protocol != IPPROTO_TCP)
 		return XDP_PASS;
 	if (bpf_xdp_adjust_head(ctx, -(int)sizeof(struct iphdr)))
@@ -170,7 +177,7 @@ int bench_floor6(struct xdp_md *ctx)
 	struct tcphdr *tcp = (void *)(ip6 + 1);
 	struct ipv6hdr *outer;
 
-	if ((void *)(tcp + 1) > data_end || eth->h_proto != bpf_htons(ETH_P_IPV6) ||
+	if ((void *)(tcp + 1) > data_end || ethertype(eth) != bpf_htons(ETH_P_IPV6) ||
 	    ip6->version != 6 || ip6->nexthdr != IPPROTO_TCP)
 		return XDP_PASS;
 	if (bpf_xdp_adjust_head(ctx, -(int)sizeof(struct ipv6hdr)))

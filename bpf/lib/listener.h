@@ -31,12 +31,22 @@ static __always_inline struct listener *listener_lookup(const struct packet *pkt
 	}
 }
 
+/* In the map an IPv4 address stands as ::ffff:a.b.c.d. No packet has such an
+ * address (RFC 4291, 2.5.5.2); if one does, it is not the IPv4 address.
+ */
+static __always_inline bool is_ipv4_mapped(const __be32 address[4])
+{
+	return !(address[0] | address[1]) && address[2] == bpf_htonl(0xffff);
+}
+
 static __always_inline struct vip *vip_lookup(const struct packet *pkt)
 {
 	struct vip_key key = {};
 
 	if (pkt->ipv6) {
 		__builtin_memcpy(key.address, &pkt->ip6->daddr, sizeof(key.address));
+		if (is_ipv4_mapped(key.address))
+			return NULL;
 	} else {
 		key.address[2] = bpf_htonl(0xffff);
 		key.address[3] = pkt->ip4->daddr;

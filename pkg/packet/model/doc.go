@@ -1,0 +1,10 @@
+// Copyright The Weir Authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Package model says in plain Go what the data plane must do with a packet. It
+// is written from the rules, not from the C, and is slow and clear where that
+// is fast: tests send the same frames through both and compare.
+//
+// It is for tests and for nothing else. It imports the standard library,
+// pkg/lb, pkg/maglev and pkg/packet.
+package model

@@ -1,0 +1,159 @@
+// Copyright The Weir Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package model
+
+import (
+	"net/netip"
+	"slices"
+
+	"github.com/weirlb/weir/pkg/lb"
+	"github.com/weirlb/weir/pkg/maglev"
+)
+
+// Action is what an XDP program returns, numbered as enum xdp_action.
+type Action uint32
+
+// Actions.
+const (
+	Aborted Action = iota
+	Drop
+	Pass
+	TX
+	Redirect
+)
+
+// String returns the name of the action, such as "PASS".
+func (a Action) String() string {
+	return []string{"ABORTED", "DROP", "PASS", "TX", "REDIRECT"}[a]
+}
+
+// Reasons, as enum reason in bpf/lib/verdict_reasons.h names them.
+const (
+	PassNotIP      = "PASS_NOT_IP"
+	PassMalformed  = "PASS_MALFORMED"
+	PassNotOurs    = "PASS_NOT_OURS"
+	PassNoListener = "PASS_NO_LISTENER"
+	PassICMP       = "PASS_ICMP"
+	EchoReply      = "ECHO_REPLY"
+	Forwarded      = "FORWARDED"
+	DropFragment   = "DROP_FRAGMENT"
+	DropNoBackend  = "DROP_NO_BACKEND"
+	DropNoNextHop  = "DROP_NO_NEXTHOP"
+	DropTooBig     = "DROP_TOO_BIG"
+)
+
+// Config is what the maps and knobs of a data plane hold.
+type Config struct {
+	VIPs          []netip.Addr // addresses of balancers
+	Listeners     map[Service]*Listener
+	Seed          uint64
+	TunnelSource4 netip.Prefix // of outer IPv4 source addresses
+	TunnelSource6 netip.Prefix
+	Ingress       int // index of the interface that frames come in by
+}
+
+// Service is what a listener listens on.
+type Service struct {
+	Address  netip.AddrPort
+	Protocol lb.Protocol
+}
+
+// Listener is a listener with its pool.
+type Listener struct {
+	Algorithm lb.Algorithm
+	Table     []uint16 // the backend of each slot, 0 for none
+	Backends  map[uint16]*Backend
+}
+
+// Backend is an entry of a pool.
+type Backend struct {
+	Address netip.Addr
+	Forward lb.Forward
+	NextHop lb.NextHop // Interface 0 while it is unknown
+}
+
+// Result is what becomes of a frame.
+type Result struct {
+	Action   Action
+	Reason   string
+	Frame    []byte    // as it leaves
+	Egress   int       // the interface by which it leaves; 0 unless TX or Redirect
+	Listener *Listener // whose counter counts it as forwarded or as dropped
+	Backend  *Backend  // whose counter counts it
+}
+
+// Run returns what becomes of frame, which it does not change.
+//
+// Counters: the reason of the result counts one packet and the bytes of frame.
+// So does the listener, under forwarded if Reason is Forwarded and else under
+// dropped, and the backend.
+func (c *Config) Run(frame []byte) Result {
+	p, reason := parse(frame)
+	if reason != "" {
+		return pass(reason, frame)
+	}
+	listener := c.Listeners[p.service()]
+	vip := slices.Contains(c.VIPs, p.dst)
+	switch {
+	case listener != nil:
+		return c.balance(p, listener)
+	case !vip:
+		return pass(PassNotOurs, frame)
+	case p.fragment == later && c.hasListener(p.dst, lb.Protocol(p.protocol)):
+		return Result{Action: Drop, Reason: DropFragment, Frame: frame}
+	case p.isICMP():
+		return c.icmp(p)
+	default:
+		return pass(PassNoListener, frame)
+	}
+}
+
+func pass(reason string, frame []byte) Result {
+	return Result{Action: Pass, Reason: reason, Frame: frame}
+}
+
+// hasListener reports whether addr has a listener of the protocol on any port.
+func (c *Config) hasListener(addr netip.Addr, protocol lb.Protocol) bool {
+	for s := range c.Listeners {
+		if s.Address.Addr() == addr && s.Protocol == protocol {
+			return true
+		}
+	}
+	return false
+}
+
+// balance sends a packet of a listener to the backend of its slot.
+func (c *Config) balance(p *packet, l *Listener) Result {
+	dropped := func(reason string) Result {
+		return Result{Action: Drop, Reason: reason, Frame: p.frame, Listener: l}
+	}
+	if p.fragment != whole {
+		return dropped(DropFragment)
+	}
+	hash := c.hash(p, l.Algorithm)
+	b := l.Backends[l.Table[maglev.Slot(hash, uint32(len(l.Table)))]]
+	switch {
+	case b == nil:
+		return dropped(DropNoBackend)
+	case b.NextHop.Interface == 0:
+		return dropped(DropNoNextHop)
+	case len(p.l3)+overhead(b) > b.NextHop.MTU:
+		return dropped(DropTooBig)
+	}
+	r := Result{
+		Action: Redirect, Reason: Forwarded, Frame: c.forward(p, b, uint32(hash)),
+		Egress: b.NextHop.Interface, Listener: l, Backend: b,
+	}
+	if r.Egress == c.Ingress {
+		r.Action = TX
+	}
+	return r
+}
+
+func (c *Config) hash(p *packet, a lb.Algorithm) uint64 {
+	if a == lb.Source {
+		return maglev.HashSource(c.Seed, p.src)
+	}
+	return maglev.Hash(c.Seed, p.src, p.dst, p.sport, p.dport, p.protocol)
+}

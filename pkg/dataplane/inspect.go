@@ -7,10 +7,14 @@ import (
 	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 
 	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
 )
 
 // MapInfo describes one of the maps. Entries of the map slots are slots, of
@@ -120,4 +124,33 @@ func ObjectHash() string {
 	hash.Write(_WeirBytes)
 	hash.Write(_NodeBytes)
 	return hex.EncodeToString(hash.Sum(nil)[:6])
+}
+
+// PinnedLinks returns the interfaces that have a program by a link pinned under
+// a path, sorted by name, and changes nothing.
+func PinnedLinks(pinPath string) ([]Attachment, error) {
+	entries, err := os.ReadDir(linksDir(pinPath))
+	if err != nil {
+		return nil, pinError(linksDir(pinPath), err)
+	}
+	var found []Attachment
+	for _, e := range entries {
+		path := filepath.Join(linksDir(pinPath), e.Name())
+		l, err := link.LoadPinnedLink(path, nil)
+		if errors.Is(err, os.ErrNotExist) {
+			continue // an agent has removed it just now
+		}
+		if err != nil {
+			return nil, pinError(path, err)
+		}
+		name, mode, ok := parsePinName(e.Name())
+		if index := linkIndex(l); ok && index != 0 {
+			found = append(found, Attachment{Interface: Interface{Name: name, Index: index}, Mode: mode})
+		}
+		if err := l.Close(); err != nil {
+			return nil, pinError(path, err)
+		}
+	}
+	slices.SortFunc(found, func(a, b Attachment) int { return cmp.Compare(a.Name, b.Name) })
+	return found, nil
 }

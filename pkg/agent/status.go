@@ -1,0 +1,68 @@
+// Copyright The Weir Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package agent
+
+import (
+	"fmt"
+	"os"
+	"slices"
+
+	"github.com/weirlb/weir/pkg/control"
+	"github.com/weirlb/weir/pkg/dataplane"
+)
+
+// Status describes the agent.
+func (a *Agent) Status() control.Status {
+	a.mu.Lock()
+	s := control.Status{
+		Version: a.options.Version,
+		PID:     os.Getpid(),
+		Started: a.started,
+		Ready:   a.state.ready,
+		Config:  a.state.config,
+	}
+	if a.state.file != nil {
+		s.PinPath = a.state.file.Agent.PinPath
+	}
+	a.mu.Unlock()
+
+	if !s.Ready {
+		decided, total := a.checker.Decided()
+		s.NotReady = fmt.Sprintf("waiting for the first checks of %d of %d targets and for their neighbours",
+			total-decided, total)
+	}
+	var problems []string
+	s.Interfaces, problems = a.links.status()
+	if !s.Config.ReloadOK && s.Config.Error != "" {
+		problems = append(problems, "last reload: "+s.Config.Error)
+	}
+	for key, c := range a.Conditions() {
+		if c.Problem != "" {
+			problems = append(problems, fmt.Sprintf("backend %s/%s: %s", key.Listener, key.Address, c.Problem))
+		}
+	}
+	slices.Sort(problems)
+	s.Problems = problems
+	return s
+}
+
+// Snapshot reads the kernel's tables.
+func (a *Agent) Snapshot() (*dataplane.Snapshot, error) { return a.plane.Tables().Snapshot() }
+
+// Tables returns the kernel's tables, for reading.
+func (a *Agent) Tables() *dataplane.Tables { return a.plane.Tables() }
+
+// Conditions says what is known of each backend of the running configuration.
+func (a *Agent) Conditions() map[control.BackendKey]control.Condition {
+	a.mu.Lock()
+	listeners := a.state.index.listeners
+	a.mu.Unlock()
+	out := make(map[control.BackendKey]control.Condition)
+	for key, l := range listeners {
+		for _, b := range l.Backends {
+			out[control.BackendKey{Listener: key, Address: b.Address.String()}] = a.condition(l, b)
+		}
+	}
+	return out
+}

@@ -1,0 +1,55 @@
+// Copyright The Weir Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package cli
+
+import (
+	"strconv"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/weirlb/weir/pkg/control"
+)
+
+func listenersCommand(env *Environment) *cli.Command {
+	return &cli.Command{
+		Name:      "listeners",
+		Usage:     "list the listeners that the kernel holds, with counters",
+		UsageText: "weir listeners [FLAGS] [BALANCER[/PORT[/PROTO]]]...",
+		Category:  groupLook,
+		Description: `SLOTS is the size of the listener's table. PACKETS and BYTES were forwarded,
+DROPPED packets could not be; weir maps dump reason_counters says why.
+
+Without an agent the list comes from the pinned maps.
+
+Examples:
+  weir listeners
+  weir listeners web
+  weir listeners web/443/tcp -o json`,
+		Flags: listingFlags(),
+		Action: func(c *cli.Context) error {
+			return noun[control.ListenerRow]{
+				word: "listener", depth: 3,
+				ask: (*control.Client).Listeners, of: control.ListenerRows, table: listenerTable,
+				name:    func(r control.ListenerRow) string { return r.Key().String() },
+				matches: func(f filter, r control.ListenerRow) bool { return f.matches(listenerName(r.Key())) },
+			}.list(env, c)
+		},
+	}
+}
+
+func listenerTable(rows []control.ListenerRow) table {
+	t := table{columns: []column{
+		{name: "LISTENER"}, {name: "ADDRESSES"}, {name: "ALGORITHM"}, {name: "SLOTS", right: true}, {name: "ON_ALL_DOWN"},
+		{name: "BACKENDS", right: true}, {name: "UP", right: true},
+		{name: "PACKETS", right: true}, {name: "BYTES", right: true}, {name: "DROPPED", right: true},
+	}}
+	for _, r := range rows {
+		t.rows = append(t.rows, []string{
+			r.Key().String(), orDash(join(r.Addresses, ",")), r.Algorithm.String(), countText(r.TableSize), r.OnAllDown.String(),
+			strconv.Itoa(r.Backends), strconv.Itoa(r.Up),
+			packetsText(r.Forwarded.Packets), bytesText(r.Forwarded.Bytes), packetsText(r.Dropped.Packets),
+		})
+	}
+	return t
+}

@@ -1,0 +1,201 @@
+// Copyright The Weir Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/weirlb/weir/pkg/control"
+	"github.com/weirlb/weir/pkg/dataplane"
+)
+
+func statusCommand(env *Environment) *cli.Command {
+	return &cli.Command{
+		Name:      "status",
+		Usage:     "the agent, its interfaces and its balancers at a glance",
+		UsageText: "weir status [FLAGS]",
+		Category:  groupLook,
+		Description: `Exits with 0 once the agent serves traffic, else with 1 and the reason, so that a
+script can wait for it. Without an agent it shows what the kernel goes on doing.
+
+Examples:
+  weir status
+  until weir status >/dev/null 2>&1; do sleep 1; done`,
+		Flags: listingFlags(),
+		Action: func(c *cli.Context) error {
+			if err := noArguments(c); err != nil {
+				return err
+			}
+			format, err := outputFormat(c)
+			if err != nil {
+				return err
+			}
+			t, err := env.target(c)
+			if err != nil {
+				return err
+			}
+			return env.status(c.Context, t, format)
+		},
+	}
+}
+
+// statusReport is what `weir status` shows.
+type statusReport struct {
+	Agent     *control.Status       `json:"agent"` // null without an agent
+	Attached  []attachment          `json:"attached"`
+	Balancers []control.BalancerRow `json:"balancers"`
+}
+
+// attachment is an interface that has the program.
+type attachment struct {
+	Interface string         `json:"interface"`
+	Mode      dataplane.Mode `json:"mode"`
+}
+
+// status shows the agent, or without one the pins. The error says why the
+// agent serves no traffic.
+func (e *Environment) status(ctx context.Context, t target, f format) error {
+	report, err := e.agentStatus(ctx, t)
+	if errors.Is(err, control.ErrNoAgent) && !t.socketOnly {
+		return errors.Join(e.pinnedStatus(t, f), err)
+	}
+	if err != nil {
+		return err
+	}
+	if err := e.writeStatus(f, report); err != nil {
+		return err
+	}
+	if !report.Agent.Ready {
+		return fmt.Errorf("the agent serves no traffic yet: %s", report.Agent.NotReady)
+	}
+	return nil
+}
+
+func (e *Environment) agentStatus(ctx context.Context, t target) (statusReport, error) {
+	client := e.client(t)
+	status, err := client.Status(ctx)
+	if err != nil {
+		return statusReport{}, err
+	}
+	if err := owns(ctx, client, t); err != nil {
+		return statusReport{}, fmt.Errorf("%w: the one on %s has its maps under %s", err, t.socket, status.PinPath)
+	}
+	balancers, err := client.Balancers(ctx)
+	if err != nil {
+		return statusReport{}, err
+	}
+	report := statusReport{Agent: &status, Attached: []attachment{}, Balancers: balancers}
+	for _, i := range status.Interfaces {
+		if i.Mode != "" {
+			report.Attached = append(report.Attached, attachment{i.Name, i.Mode})
+		}
+	}
+	return report, nil
+}
+
+// pinnedStatus shows what the kernel holds without an agent, if anything.
+func (e *Environment) pinnedStatus(t target, f format) error {
+	snapshot, err := readPins(t.pinPath)
+	if errors.Is(err, dataplane.ErrNotLoaded) {
+		return nil // the caller says that there is no agent
+	}
+	if err != nil {
+		return err
+	}
+	links, err := dataplane.PinnedLinks(t.pinPath)
+	if err != nil {
+		return err
+	}
+	report := statusReport{Attached: []attachment{}, Balancers: control.BalancerRows(snapshot)}
+	for _, l := range links {
+		report.Attached = append(report.Attached, attachment{l.Name, l.Mode})
+	}
+	return e.writeStatus(f, report)
+}
+
+func (e *Environment) writeStatus(f format, r statusReport) error {
+	if f == formatTable {
+		return e.print(e.statusText(r))
+	}
+	return e.write(f, listing{value: r})
+}
+
+// statusText returns a report for people.
+func (e *Environment) statusText(r statusReport) string {
+	var b strings.Builder
+	line := func(name, format string, args ...any) {
+		fmt.Fprintf(&b, "%-11s%s\n", name, fmt.Sprintf(format, args...))
+	}
+	if r.Agent == nil {
+		line("agent", "none")
+	} else {
+		e.agentText(r.Agent, line)
+	}
+	e.interfacesText(r, line)
+	b.WriteString("\n")
+	b.WriteString(balancerTable(r.Balancers).text(e.colours()))
+	if r.Agent != nil && len(r.Agent.Problems) > 0 {
+		b.WriteString("\nPROBLEMS\n")
+		for _, p := range r.Agent.Problems {
+			b.WriteString(p + "\n")
+		}
+	}
+	return b.String()
+}
+
+func (e *Environment) agentText(s *control.Status, line func(name, format string, args ...any)) {
+	ready := "serves traffic"
+	if !s.Ready {
+		ready = "NOT READY: " + s.NotReady
+	}
+	line("agent", "%s, process %d, up %s, %s", s.Version, s.PID, uptimeText(e.Now().Sub(s.Started)), ready)
+	line("config", "%s, hash %s", orDash(s.Config.File), orDash(s.Config.Hash))
+	if s.Config.Own != "" && s.Config.Own != s.Config.File {
+		line("", "a restart goes back to %s", s.Config.Own)
+	}
+	switch {
+	case s.Config.LastReload.IsZero():
+	case s.Config.ReloadOK:
+		line("reload", "%s, ok", timeText(s.Config.LastReload))
+	default:
+		line("reload", "%s, REFUSED: %s", timeText(s.Config.LastReload), strings.ReplaceAll(s.Config.Error, "\n", "; "))
+	}
+	line("pins", "%s", orDash(s.PinPath))
+}
+
+func (e *Environment) interfacesText(r statusReport, line func(name, format string, args ...any)) {
+	var texts []string
+	for _, a := range r.Attached {
+		texts = append(texts, fmt.Sprintf("%s (%s)", a.Interface, a.Mode))
+	}
+	if r.Agent != nil {
+		for _, i := range r.Agent.Interfaces {
+			if i.Mode == "" {
+				texts = append(texts, i.Name+" (NOT ATTACHED)")
+			}
+		}
+	}
+	slices.Sort(texts)
+	line("interfaces", "%s", orDash(strings.Join(texts, ", ")))
+}
+
+// uptimeText is no finer than two looks in a row should show.
+func uptimeText(d time.Duration) string {
+	switch {
+	case d < time.Minute:
+		return "less than a minute"
+	case d < time.Hour:
+		return fmt.Sprintf("%dm", d/time.Minute)
+	case d < 24*time.Hour:
+		return fmt.Sprintf("%dh%dm", d/time.Hour, d%time.Hour/time.Minute)
+	}
+	return fmt.Sprintf("%dd%dh", d/(24*time.Hour), d%(24*time.Hour)/time.Hour)
+}

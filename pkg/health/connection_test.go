@@ -5,11 +5,14 @@ package health
 
 import (
 	"context"
+	"encoding/binary"
+	"encoding/hex"
 	"errors"
 	"io"
 	"net"
 	"net/netip"
 	"os"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -194,28 +197,46 @@ func TestProbeStopsWhenCalledOff(t *testing.T) {
 func TestConnectionClosesInOrder(t *testing.T) {
 	for _, ip := range loopbacks {
 		t.Run(ip, func(t *testing.T) {
-			read := make(chan error, 100)
-			addr := serve(t, listen(t, ip), func(conn *net.TCPConn) {
-				_, err := conn.Read(make([]byte, 1))
-				read <- err
-			})
-			for range cap(read) {
-				wantError(t, runProbe(t, addr, lb.Check{Type: lb.CheckConnection}), "")
-			}
-			for range cap(read) {
-				if err := <-read; err != io.EOF {
-					t.Errorf("the server read %v, want EOF", err)
-				}
-			}
-			if n := timeWaits(t, addr.Port()); n != 0 {
-				t.Errorf("%d sockets in TIME_WAIT", n)
-			}
+			wantOrderlyEnds(t, ip, lb.Check{Type: lb.CheckConnection}, func(*net.TCPConn) {})
 		})
 	}
 }
 
-// timeWaits returns how many sockets with port at either end are in TIME_WAIT.
-func timeWaits(t *testing.T, port uint16) (n int) {
+// wantOrderlyEnds runs check a hundred times against a server that greets each
+// connection and then waits for its end.
+func wantOrderlyEnds(t *testing.T, ip string, check lb.Check, greet func(*net.TCPConn)) {
+	t.Helper()
+	type end struct {
+		client netip.AddrPort
+		err    error
+	}
+	ends := make(chan end, 100)
+	addr := serve(t, listen(t, ip), func(conn *net.TCPConn) {
+		greet(conn)
+		_, err := conn.Read(make([]byte, 1))
+		ends <- end{addrPort(conn.RemoteAddr()), err}
+	})
+	for range cap(ends) {
+		wantError(t, runProbe(t, addr, check), "")
+	}
+	clients := map[netip.AddrPort]bool{}
+	for range cap(ends) {
+		e := <-ends
+		clients[e.client] = true
+		if e.err != io.EOF {
+			t.Errorf("the server read %v, want EOF", e.err)
+		}
+	}
+	for _, c := range timeWaits(t) {
+		if c[0] == addr && clients[c[1]] || c[1] == addr && clients[c[0]] {
+			t.Errorf("in TIME_WAIT: %s to %s", c[0], c[1])
+		}
+	}
+}
+
+// timeWaits returns the local and the remote addresses of all sockets in
+// TIME_WAIT, those of other processes among them.
+func timeWaits(t *testing.T) (ends [][2]netip.AddrPort) {
 	t.Helper()
 	for _, table := range []string{"/proc/self/net/tcp", "/proc/self/net/tcp6"} {
 		text, err := os.ReadFile(table)
@@ -226,17 +247,34 @@ func timeWaits(t *testing.T, port uint16) (n int) {
 			t.Fatal(err)
 		}
 		for line := range strings.Lines(string(text)) {
-			f := strings.Fields(line) // number, local, remote, state, ...
-			hex := strings.ToUpper(":" + string([]byte{hexDigit(port >> 12), hexDigit(port >> 8), hexDigit(port >> 4), hexDigit(port)}))
-			if f[3] == "06" && (strings.HasSuffix(f[1], hex) || strings.HasSuffix(f[2], hex)) {
-				n++
+			const timeWait = "06"
+			if f := strings.Fields(line); f[3] == timeWait { // number, local, remote, state, ...
+				ends = append(ends, [2]netip.AddrPort{procAddrPort(t, f[1]), procAddrPort(t, f[2])})
 			}
 		}
 	}
-	return n
+	return ends
 }
 
-func hexDigit(v uint16) byte { return "0123456789ABCDEF"[v&0xf] }
+// procAddrPort reads an address as /proc/net/tcp writes it: in hexadecimal, the
+// address by words of four bytes in the order of the processor.
+func procAddrPort(t *testing.T, text string) netip.AddrPort {
+	t.Helper()
+	words, port, _ := strings.Cut(text, ":")
+	raw, err := hex.DecodeString(words)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := 0; i+4 <= len(raw); i += 4 {
+		binary.NativeEndian.PutUint32(raw[i:], binary.BigEndian.Uint32(raw[i:]))
+	}
+	ip, ok := netip.AddrFromSlice(raw)
+	n, err := strconv.ParseUint(port, 16, 16)
+	if !ok || err != nil {
+		t.Fatalf("no address: %q", text)
+	}
+	return netip.AddrPortFrom(ip, uint16(n))
+}
 
 func TestShortageIsInconclusive(t *testing.T) {
 	addr := addrPort(listen(t, "127.0.0.1").Addr())

@@ -203,22 +203,11 @@ func TestRedirectIsNotFollowed(t *testing.T) {
 // TestHTTPClosesInOrder asserts that a server which would keep the connection
 // sees an orderly end, and that nothing is left in TIME_WAIT.
 func TestHTTPClosesInOrder(t *testing.T) {
-	read := make(chan error, 100)
-	addr := serve(t, listen(t, "127.0.0.1"), func(conn *net.TCPConn) {
-		respond("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")(conn)
-		_, err := conn.Read(make([]byte, 1))
-		read <- err
-	})
-	for range cap(read) {
-		wantError(t, runProbe(t, addr, lb.Check{Type: lb.CheckHTTP, Status: okStatus}), "")
-	}
-	for range cap(read) {
-		if err := <-read; err != io.EOF {
-			t.Errorf("the server read %v, want EOF", err)
-		}
-	}
-	if n := timeWaits(t, addr.Port()); n != 0 {
-		t.Errorf("%d sockets in TIME_WAIT", n)
+	for _, ip := range loopbacks {
+		t.Run(ip, func(t *testing.T) {
+			wantOrderlyEnds(t, ip, lb.Check{Type: lb.CheckHTTP, Status: okStatus},
+				respond("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"))
+		})
 	}
 }
 

@@ -66,8 +66,10 @@ func Open(store Store, o Options) (*Reconciler, error) {
 		r.workers = append(r.workers, &worker{writer: writer{store: store}})
 	}
 	var err error
-	r.model, err = restore(store, r.clock(), nil)
-	return r, err
+	if r.model, err = restore(store, r.clock(), nil); err != nil {
+		return nil, err
+	}
+	return r, nil
 }
 
 // Apply brings the tables in line with d, and finishes what an Apply or Update

@@ -19,8 +19,8 @@
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
 
-/* Of the flows, all to ports from FIRST_PORT on, one port for each listener.
- * There are 65,536 clients; more flows than that use more ports of a client.
+/* Flows come from 65,536 clients, over IPv4 from CLIENTS4 on; if there are more
+ * of them, from several ports of each. They go to ports from FIRST_PORT on.
  */
 #define CLIENTS4	  0xc6120000U /* 198.18.0.0, for benchmarks (RFC 2544) */
 #define FIRST_CLIENT_PORT 1024
@@ -29,9 +29,9 @@
 /* 2^64 divided by the golden ratio, which is odd. */
 #define MULTIPLIER 0x9e3779b97f4a7c15ULL
 
-/* The run: how many flows to how many listeners, in frames of what length. */
+/* The run: how many flows to how many ports, in frames of what length. */
 const volatile __u32 flows = 1;
-const volatile __u32 listeners = 1;
+const volatile __u32 ports = 1;
 const volatile __u32 frame_len;
 const volatile bool ipv6;
 
@@ -71,7 +71,7 @@ static __always_inline __be16 ethertype(const void *data)
 static __always_inline void write_ports(void *l4, __u32 flow)
 {
 	__u16 source = FIRST_CLIENT_PORT + (flow >> 16);
-	__u16 dest = FIRST_PORT + (listeners > 1 ? flow % listeners : 0);
+	__u16 dest = FIRST_PORT + (ports > 1 ? flow % ports : 0);
 
 	*(word32 *)l4 = bpf_htonl((__u32)source << 16 | dest);
 }

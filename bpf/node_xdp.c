@@ -54,8 +54,10 @@ int weir_node(struct xdp_md *ctx)
 	struct inner inner = {};
 	struct packet pkt = {};
 	enum node_reason reason;
+	__u16 ethertype;
 
-	if (parse_ethernet(ctx, &pkt) != REASON_NONE || !is_tunnel(&pkt))
+	ethertype = parse_ethernet(ctx, &pkt);
+	if (!ethertype || parse_ip(&pkt, ethertype) != REASON_NONE || !is_tunnel(&pkt))
 		return verdict(&pkt, NODE_REASON_PASS_NOT_TUNNELLED, XDP_PASS);
 	if (pkt.fragment != FRAGMENT_NONE)
 		return verdict(&pkt, NODE_REASON_PASS_FRAGMENT, XDP_PASS);

@@ -107,30 +107,46 @@ static __always_inline int no_listener(struct packet *pkt)
 	return verdict(pkt, reason, reason == REASON_ECHO_REPLY ? XDP_TX : XDP_PASS);
 }
 
+/* The steps for a packet of one family, which is a constant here: the program
+ * has them twice, and neither branches on the family again.
+ */
+static __always_inline int steps(struct xdp_md *ctx, struct packet *pkt, __u16 ethertype)
+{
+	const struct listener *listener;
+	enum reason reason;
+
+	reason = parse_ip(pkt, ethertype);
+	if (reason)
+		return verdict(pkt, reason, XDP_PASS);
+
+	if (pkt->fragment == FRAGMENT_LATER ||
+	    (pkt->protocol != IPPROTO_TCP && pkt->protocol != IPPROTO_UDP))
+		return no_listener(pkt);
+
+	reason = parse_ports(pkt);
+	if (reason)
+		return verdict(pkt, reason, XDP_PASS);
+
+	listener = listener_lookup(pkt);
+	if (!listener)
+		return no_listener(pkt);
+
+	return balance(ctx, pkt, listener);
+}
+
 SEC("xdp")
 int weir_xdp(struct xdp_md *ctx)
 {
-	const struct listener *listener;
 	struct packet pkt = {};
-	enum reason reason;
 
-	reason = parse_ethernet(ctx, &pkt);
-	if (reason)
-		return verdict(&pkt, reason, XDP_PASS);
-
-	if (pkt.fragment == FRAGMENT_LATER ||
-	    (pkt.protocol != IPPROTO_TCP && pkt.protocol != IPPROTO_UDP))
-		return no_listener(&pkt);
-
-	reason = parse_ports(&pkt);
-	if (reason)
-		return verdict(&pkt, reason, XDP_PASS);
-
-	listener = listener_lookup(&pkt);
-	if (!listener)
-		return no_listener(&pkt);
-
-	return balance(ctx, &pkt, listener);
+	switch (parse_ethernet(ctx, &pkt)) {
+	case ETH_P_IP:
+		return steps(ctx, &pkt, ETH_P_IP);
+	case ETH_P_IPV6:
+		return steps(ctx, &pkt, ETH_P_IPV6);
+	default:
+		return verdict(&pkt, REASON_PASS_NOT_IP, XDP_PASS);
+	}
 }
 
 char _license[] SEC("license") = "Dual BSD/GPL";

@@ -5,7 +5,6 @@
 #ifndef WEIR_CSUM_H
 #define WEIR_CSUM_H
 
-#include <linux/ip.h>
 #include <linux/types.h>
 
 #include <bpf/bpf_helpers.h>
@@ -25,12 +24,9 @@ static __always_inline __u16 csum_replace(__u16 csum, __u16 from, __u16 to)
 	return csum_fold((__u16)~csum + (__u16)~from + to);
 }
 
-/* The checksum of an IPv4 header of 20 bytes whose check field is zero. */
-static __always_inline __u16 csum_ipv4(const struct iphdr *ip)
+/* The checksum of 32-bit words, given their sum. */
+static __always_inline __u16 csum_words(__u64 sum)
 {
-	const __u32 *word = (const __u32 *)ip;
-	__u64 sum = (__u64)word[0] + word[1] + word[2] + word[3] + word[4];
-
 	sum = (sum & 0xffffffff) + (sum >> 32);
 	sum = (sum & 0xffff) + (sum >> 16);
 	return csum_fold((__u32)sum);

@@ -21,62 +21,78 @@
 #define IPV6_FLOW_LABEL_MASK	 0xfffff
 #define IPV6_TRAFFIC_CLASS_SHIFT 20
 
-static __always_inline __u8 ipv6_traffic_class(const struct ipv6hdr *ip6)
+static __always_inline __u8 traffic_class(const struct packet *pkt)
 {
-	return bpf_ntohl(*(const __be32 *)ip6) >> IPV6_TRAFFIC_CLASS_SHIFT;
+	if (!pkt->ipv6)
+		return pkt->ip4->tos;
+	return bpf_ntohl(*(const word32 *)pkt->ip6) >> IPV6_TRAFFIC_CLASS_SHIFT;
 }
 
-/* The outer header of an IPv4 tunnel. An IPv6 packet may not be fragmented on
- * the way, an IPv4 packet if its sender allows it; its identification then
- * serves the outer header too, as it is unique for what one sender sends.
+/* An outer header, as the words it is made of: put together in registers and
+ * stored once. A struct iphdr on the stack would be written in bytes and read
+ * back in words, and such a load waits for the stores.
  */
-static __always_inline void outer_ipv4(struct iphdr *outer, const struct packet *pkt,
-				       const struct backend *backend, __u32 hash)
+struct outer_ipv4 {
+	__u32 version_tos_len;
+	__u32 id_fragment;
+	__u32 ttl_protocol; /* the checksum above them */
+	__be32 saddr;
+	__be32 daddr;
+};
+
+struct outer_ipv6 {
+	__be32 version_class_label;
+	__u32 len_next_hops;
+	__be32 saddr_last;
+};
+
+/* Half a word in network byte order, as the later half of a word. */
+static __always_inline __u32 later_half(__u16 value)
 {
-	outer->version = 4;
-	outer->ihl = sizeof(*outer) / 4;
-	outer->tot_len = bpf_htons(pkt->l3_len + sizeof(*outer));
-	outer->ttl = INITIAL_TTL;
-	if (pkt->ipv6) {
-		outer->tos = ipv6_traffic_class(pkt->ip6);
-		outer->id = 0;
-		outer->frag_off = bpf_htons(IPV4_DONT_FRAGMENT);
-		outer->protocol = IPPROTO_IPV6;
-	} else {
-		outer->tos = pkt->ip4->tos;
-		outer->id = pkt->ip4->id;
-		outer->frag_off = pkt->ip4->frag_off & bpf_htons(IPV4_DONT_FRAGMENT);
-		outer->protocol = IPPROTO_IPIP;
-	}
-	outer->saddr = bpf_htonl(tunnel_source4 | (hash & tunnel_host_mask4));
-	outer->daddr = backend->address[3];
-	outer->check = 0;
-	outer->check = csum_ipv4(outer);
+	return (__u32)bpf_htons(value) << 16;
 }
 
-static __always_inline void outer_ipv6(struct ipv6hdr *outer, const struct packet *pkt,
-				       const struct backend *backend, __u32 hash)
+/* An IPv6 packet may not be fragmented on the way, an IPv4 packet if its sender
+ * allows it; its identification then serves the outer header too, as it is
+ * unique for what one sender sends.
+ */
+static __always_inline struct outer_ipv4 outer_ipv4(const struct packet *pkt,
+						    const struct backend *backend, __u32 hash)
 {
-	__u32 class = pkt->ipv6 ? ipv6_traffic_class(pkt->ip6) : pkt->ip4->tos;
+	__u8 protocol = pkt->ipv6 ? IPPROTO_IPV6 : IPPROTO_IPIP;
+	struct outer_ipv4 outer = {
+		.version_tos_len = 0x45 | (__u32)traffic_class(pkt) << 8 |
+				   later_half(pkt->l3_len + sizeof(struct iphdr)),
+		.id_fragment = later_half(IPV4_DONT_FRAGMENT),
+		.ttl_protocol = INITIAL_TTL | (__u32)protocol << 8,
+		.saddr = bpf_htonl(tunnel_source4 | (hash & tunnel_host_mask4)),
+		.daddr = backend->address[3],
+	};
 
-	*(__be32 *)outer = bpf_htonl((6U << 28) | (class << IPV6_TRAFFIC_CLASS_SHIFT) |
-				     (hash & IPV6_FLOW_LABEL_MASK));
-	outer->payload_len = bpf_htons(pkt->l3_len);
-	outer->nexthdr = pkt->ipv6 ? IPPROTO_IPV6 : IPPROTO_IPIP;
-	outer->hop_limit = INITIAL_TTL;
-	outer->saddr.s6_addr32[0] = tunnel_source6[0];
-	outer->saddr.s6_addr32[1] = tunnel_source6[1];
-	outer->saddr.s6_addr32[2] = tunnel_source6[2];
-	outer->saddr.s6_addr32[3] =
-		bpf_htonl(tunnel_source6_last | (hash & tunnel_host_mask6_last));
-	__builtin_memcpy(&outer->daddr, backend->address, sizeof(outer->daddr));
+	if (!pkt->ipv6)
+		outer.id_fragment =
+			*(const word32 *)&pkt->ip4->id & (0xffff | later_half(IPV4_DONT_FRAGMENT));
+	return outer;
+}
+
+static __always_inline struct outer_ipv6 outer_ipv6(const struct packet *pkt, __u32 hash)
+{
+	__u8 next = pkt->ipv6 ? IPPROTO_IPV6 : IPPROTO_IPIP;
+
+	return (struct outer_ipv6){
+		.version_class_label =
+			bpf_htonl(6U << 28 | (__u32)traffic_class(pkt) << IPV6_TRAFFIC_CLASS_SHIFT |
+				  (hash & IPV6_FLOW_LABEL_MASK)),
+		.len_next_hops = bpf_htons(pkt->l3_len) | (__u32)next << 16 | INITIAL_TTL << 24,
+		.saddr_last = bpf_htonl(tunnel_source6_last | (hash & tunnel_host_mask6_last)),
+	};
 }
 
 /* Make room for an outer header and write the Ethernet header before it.
  * Returns where the outer header goes, NULL if there is no room.
  */
-static __always_inline void *push_header(struct xdp_md *ctx, const struct backend *backend,
-					 int size, __be16 ethertype)
+static __always_inline word32 *push_header(struct xdp_md *ctx, const struct backend *backend,
+					   int size, __be16 ethertype)
 {
 	struct ethhdr *eth;
 
@@ -86,37 +102,53 @@ static __always_inline void *push_header(struct xdp_md *ctx, const struct backen
 	if ((void *)(eth + 1) + size > (void *)(long)ctx->data_end)
 		return NULL;
 	write_macs(eth, backend);
-	eth->h_proto = ethertype;
-	return eth + 1;
+	*(__be16 *)((void *)eth + 2 * ETH_ALEN) = ethertype;
+	return (word32 *)(eth + 1);
 }
 
 static __always_inline enum reason encap_ipip4(struct xdp_md *ctx, const struct packet *pkt,
 					       const struct backend *backend, __u32 hash)
 {
-	struct iphdr outer, *ip4;
+	struct outer_ipv4 outer;
+	word32 *header;
+	__u64 sum;
 
-	if (pkt->l3_len + sizeof(outer) > backend->mtu)
+	if (pkt->l3_len + sizeof(struct iphdr) > backend->mtu)
 		return REASON_DROP_TOO_BIG;
-	outer_ipv4(&outer, pkt, backend, hash);
-	ip4 = push_header(ctx, backend, sizeof(outer), bpf_htons(ETH_P_IP));
-	if (!ip4)
+	outer = outer_ipv4(pkt, backend, hash);
+	header = push_header(ctx, backend, sizeof(struct iphdr), bpf_htons(ETH_P_IP));
+	if (!header)
 		return REASON_ABORTED_HEADROOM;
-	*ip4 = outer;
+	sum = (__u64)outer.version_tos_len + outer.id_fragment + outer.ttl_protocol + outer.saddr +
+	      outer.daddr;
+	header[0] = outer.version_tos_len;
+	header[1] = outer.id_fragment;
+	header[2] = outer.ttl_protocol | (__u32)csum_words(sum) << 16;
+	header[3] = outer.saddr;
+	header[4] = outer.daddr;
 	return REASON_FORWARDED;
 }
 
 static __always_inline enum reason encap_ipip6(struct xdp_md *ctx, const struct packet *pkt,
 					       const struct backend *backend, __u32 hash)
 {
-	struct ipv6hdr outer, *ip6;
+	struct outer_ipv6 outer;
+	word32 *header;
 
-	if (pkt->l3_len + sizeof(outer) > backend->mtu)
+	if (pkt->l3_len + sizeof(struct ipv6hdr) > backend->mtu)
 		return REASON_DROP_TOO_BIG;
-	outer_ipv6(&outer, pkt, backend, hash);
-	ip6 = push_header(ctx, backend, sizeof(outer), bpf_htons(ETH_P_IPV6));
-	if (!ip6)
+	outer = outer_ipv6(pkt, hash);
+	header = push_header(ctx, backend, sizeof(struct ipv6hdr), bpf_htons(ETH_P_IPV6));
+	if (!header)
 		return REASON_ABORTED_HEADROOM;
-	*ip6 = outer;
+	header[0] = outer.version_class_label;
+	header[1] = outer.len_next_hops;
+	header[2] = tunnel_source6[0];
+	header[3] = tunnel_source6[1];
+	header[4] = tunnel_source6[2];
+	header[5] = outer.saddr_last;
+	for (int i = 0; i < 4; i++)
+		header[6 + i] = backend->address[i];
 	return REASON_FORWARDED;
 }
 

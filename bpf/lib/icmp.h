@@ -53,6 +53,10 @@ static __always_inline bool is_answerable6(const struct in6_addr *address)
 
 /* Turn an ICMPv4 echo request into its reply. An IP header with options passes
  * to the host, which knows how to reverse a source route.
+ *
+ * A reply may be zeros from end to end, of which only 0xffff is a right
+ * checksum. An update cannot tell that from a sum that calls for 0, but then
+ * 0xffff, the other zero of such sums, is right too.
  */
 static __always_inline enum reason echo_reply4(struct packet *pkt)
 {
@@ -73,7 +77,8 @@ static __always_inline enum reason echo_reply4(struct packet *pkt)
 	ip4->check = csum_replace(ip4->check, ttl_protocol, *(__be16 *)&ip4->ttl);
 	icmp->type = ICMP4_ECHO_REPLY;
 	icmp->checksum = csum_replace(icmp->checksum, bpf_htons(ICMP4_ECHO_REQUEST << 8),
-				      bpf_htons(ICMP4_ECHO_REPLY << 8));
+				      bpf_htons(ICMP4_ECHO_REPLY << 8))
+				 ?: 0xffff;
 	return REASON_ECHO_REPLY;
 }
 

@@ -15,6 +15,10 @@
 #define SLOT_LINES_MAX	     (16777216 / SLOTS_PER_LINE)
 #define NAMES_MAX	     270336 /* labels of backends and balancers */
 
+/* Entries of listener_cache4 and of listener_cache6, on each CPU. */
+#define LISTENER_CACHE_BITS 9
+#define LISTENER_CACHE_MAX  (1 << LISTENER_CACHE_BITS)
+
 #define NODE_VIPS_MAX 1024
 
 #define IPV6_EXT_MAX 6 /* extension headers that are walked before giving up */

@@ -2,8 +2,8 @@
 /* Copyright The Weir Authors */
 
 /*
- * Every map of the balancer. A packet of a listener pays one hash look-up
- * (listeners4 or listeners6), then reads arrays only.
+ * Every map of the balancer. A packet of a listener reads arrays only; the
+ * first to a listener on a CPU pays one hash look-up (listeners4 or listeners6).
  */
 #ifndef WEIR_MAPS_H
 #define WEIR_MAPS_H
@@ -31,6 +31,31 @@ struct {
 	__type(key, struct listener6_key);
 	__type(value, struct listener);
 } listeners6 SEC(".maps");
+
+/* Listeners that were looked up lately on this CPU: see lib/listener.h. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, LISTENER_CACHE_MAX);
+	__type(key, __u32);
+	__type(value, struct listener_cache4);
+} listener_cache4 SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, LISTENER_CACHE_MAX);
+	__type(key, __u32);
+	__type(value, struct listener_cache6);
+} listener_cache6 SEC(".maps");
+
+/* Goes up after each change of listeners4 or listeners6. It is never 0, so that
+ * an empty entry of the caches is valid at no time.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u32);
+} listener_generation SEC(".maps");
 
 /* The balancers' addresses: looked at only where no listener was found. */
 struct {

@@ -6,7 +6,7 @@
  * One bounded function per header; no map is read and nothing is written.
  *
  * Contract: a function looks at its header only after it has compared it with
- * data_end, and the IP packet lies in the frame as a whole once parse_ethernet
+ * data_end, and the IP packet lies in the frame as a whole once parse_ip
  * returned REASON_NONE. A frame may be longer (Ethernet padding).
  */
 #ifndef WEIR_PARSE_H
@@ -158,7 +158,10 @@ static __always_inline enum reason parse_ipv4(struct packet *pkt)
 	return REASON_NONE;
 }
 
-static __always_inline enum reason parse_ethernet(struct xdp_md *ctx, struct packet *pkt)
+/* Read the Ethernet header and return what follows: ETH_P_IP, ETH_P_IPV6, or 0
+ * for what is neither or is for many hosts.
+ */
+static __always_inline __u16 parse_ethernet(struct xdp_md *ctx, struct packet *pkt)
 {
 	void *data = (void *)(long)ctx->data;
 
@@ -166,14 +169,22 @@ static __always_inline enum reason parse_ethernet(struct xdp_md *ctx, struct pac
 	pkt->eth = data;
 	pkt->frame_len = pkt->data_end - data;
 	if ((void *)(pkt->eth + 1) > pkt->data_end)
-		return REASON_PASS_NOT_IP;
+		return 0;
 	if (pkt->eth->h_dest[0] & 1) /* multicast and broadcast */
-		return REASON_PASS_NOT_IP;
+		return 0;
 	if (pkt->eth->h_proto == bpf_htons(ETH_P_IP))
-		return parse_ipv4(pkt);
+		return ETH_P_IP;
 	if (pkt->eth->h_proto == bpf_htons(ETH_P_IPV6))
-		return parse_ipv6(pkt);
-	return REASON_PASS_NOT_IP;
+		return ETH_P_IPV6;
+	return 0;
+}
+
+/* Read the IP header, given what parse_ethernet returned. Called with a
+ * constant, it leaves pkt->ipv6 constant as well, and all that depends on it.
+ */
+static __always_inline enum reason parse_ip(struct packet *pkt, __u16 ethertype)
+{
+	return ethertype == ETH_P_IPV6 ? parse_ipv6(pkt) : parse_ipv4(pkt);
 }
 
 /* Read the ports of a packet that has its transport header. */

@@ -29,19 +29,21 @@ static __always_inline __u64 packet_hash(const struct packet *pkt, const struct 
 
 /* The backend of the slot that the hash falls into, which is the empty entry 0
  * of the pool where the listener has no usable backend. NULL if the listener
- * names slots or backends that do not exist.
+ * or the slot names what does not exist.
  */
 static __always_inline struct backend *slot_backend(const struct listener *listener, __u64 hash)
 {
 	__u32 slot = listener->slots + hash_slot(hash, listener->table_size);
 	__u32 line_index = slot / SLOTS_PER_LINE;
 	struct slot_line *line = bpf_map_lookup_elem(&slots, &line_index);
-	__u32 word, backend_index;
+	__u32 id, backend_index;
 
 	if (!line)
 		return NULL;
-	word = *(volatile __u32 *)&line->slot[slot % SLOTS_PER_LINE];
-	backend_index = listener->pool + (word & SLOT_BACKEND_MASK);
+	id = *(volatile __u32 *)&line->slot[slot % SLOTS_PER_LINE] & SLOT_BACKEND_MASK;
+	if (id >= listener->pool_size)
+		return NULL;
+	backend_index = listener->pool + id;
 	return bpf_map_lookup_elem(&backends, &backend_index);
 }
 

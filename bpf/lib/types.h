@@ -83,6 +83,25 @@ struct listener {
 
 _Static_assert(sizeof(struct listener) == 32, "two to a cache line");
 
+/* Values of listener_cache4 and listener_cache6: a listener that was looked up,
+ * valid as long as generation is the present one.
+ */
+struct listener_cache4 {
+	struct listener4_key key;
+	__u32 generation;
+	__u32 pad;
+	struct listener listener;
+};
+
+struct listener_cache6 {
+	struct listener6_key key;
+	__u32 generation;
+	__u32 pad[2];
+	struct listener listener;
+};
+
+_Static_assert(sizeof(struct listener_cache6) == 64, "one cache line");
+
 /*
  * A slot is a 32-bit word, read and written atomically. Backends are named by
  * their index in the pool of the listener, 1 to 32767; 0 means none.
@@ -114,9 +133,9 @@ _Static_assert(sizeof(struct slot_line) == 64, "one cache line");
  */
 struct backend {
 	__be32 address[4];
-	__u8 dst_mac[6]; /* of the next hop */
-	__u16 mtu; /* bytes of an IP packet that fit on the way to the next hop */
+	__u8 dst_mac[6]; /* of the next hop; with src_mac as they stand in a frame */
 	__u8 src_mac[6]; /* of the interface ifindex */
+	__u16 mtu; /* bytes of an IP packet that fit on the way to the next hop */
 	__be16 port;
 	__u32 ifindex; /* interface of the next hop; 0 while that is unknown */
 	__u32 counter; /* index in backend_counters, and of its name */

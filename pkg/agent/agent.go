@@ -58,7 +58,6 @@ type state struct {
 	file       *config.File
 	index      index
 	config     control.ConfigStatus
-	warnings   []string // of the running configuration, such as generic mode
 	ready      bool
 }
 
@@ -70,13 +69,13 @@ func Run(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
-	a := &Agent{options: o, log: o.Logger, started: time.Now()}
-	if err := a.open(ctx, file); err != nil {
-		return err
+	for _, name := range file.Agent.Interfaces {
+		if _, err := netdev.Interface(name); err != nil {
+			return fmt.Errorf("agent.interfaces: %w", err)
+		}
 	}
-	defer a.plane.Close()
-	defer a.resolver.Close()
-
+	// The sockets first: they show at once, and without a trace, that another
+	// agent runs.
 	listener, err := control.Listen(file.Agent.Socket)
 	if err != nil {
 		return err
@@ -86,6 +85,16 @@ func Run(ctx context.Context, o Options) error {
 	if err != nil {
 		return fmt.Errorf("agent.metrics: %w; name another address, or off", err)
 	}
+	if metrics != nil {
+		defer metrics.Close()
+	}
+
+	a := &Agent{options: o, log: o.Logger, started: time.Now()}
+	if err := a.open(ctx, file); err != nil {
+		return err
+	}
+	defer a.plane.Close()
+	defer a.resolver.Close()
 
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return a.checker.Run(ctx) })
@@ -98,11 +107,6 @@ func Run(ctx context.Context, o Options) error {
 
 // open makes the parts of the agent, which touches no packet yet.
 func (a *Agent) open(ctx context.Context, file *config.File) (err error) {
-	for _, name := range file.Agent.Interfaces {
-		if _, err := netdev.Interface(name); err != nil {
-			return fmt.Errorf("agent.interfaces: %w", err)
-		}
-	}
 	a.changes.init()
 	a.links.init(a.log, a.interfaceBack)
 	a.checker = health.New(health.Options{Logger: a.log, OnChange: a.healthChanged})

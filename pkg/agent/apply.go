@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"time"
 
 	"github.com/weirlb/weir/pkg/config"
@@ -42,22 +43,12 @@ func (a *Agent) start(ctx context.Context, file *config.File) (control.ApplyRepo
 	if err := a.links.set(ctx, file.Agent.Interfaces, file.Agent.XDPMode); err != nil {
 		return control.ApplyReport{}, err
 	}
-	health := make(map[control.BackendKey]lb.Health)
+	known := make(map[control.BackendKey]lb.Health)
 	for _, b := range before.Backends {
-		health[control.BackendKey{Listener: b.Listener, Address: b.Address.String()}] = b.Health
+		known[control.BackendKey{Listener: b.Listener, Address: b.Address.String()}] = b.Health
 	}
 	ix := newIndex(file.Balancers)
-	a.watch(func(t lb.Target) lb.Health {
-		for _, key := range ix.byTarget[t] {
-			for _, b := range ix.listeners[key].Backends {
-				known, ok := health[control.BackendKey{Listener: key, Address: b.Address.String()}]
-				if ok && ix.listeners[key].Check.Target(b) == t {
-					return known
-				}
-			}
-		}
-		return lb.HealthUnknown
-	}, &ix)
+	a.watch(ix.initial(known), &ix)
 	a.settle(ctx)
 	return a.commit(ctx, file, ix)
 }
@@ -115,9 +106,23 @@ func (a *Agent) switchTo(ctx context.Context, old, file *config.File, oldIndex *
 	if err := a.links.set(ctx, file.Agent.Interfaces, file.Agent.XDPMode); err != nil {
 		return control.ApplyReport{}, err
 	}
-	a.watch(nil, oldIndex, &ix)
+	a.watch(ix.initial(a.knownHealth(oldIndex)), oldIndex, &ix)
 	a.settle(ctx)
 	return a.commit(ctx, file, ix)
+}
+
+// knownHealth returns what the checks say of the backends of an index. With
+// another check a backend is another target, but not another backend.
+func (a *Agent) knownHealth(ix *index) map[control.BackendKey]lb.Health {
+	known := make(map[control.BackendKey]lb.Health)
+	for key, l := range ix.listeners {
+		for _, b := range l.Backends {
+			if status, ok := a.checker.Status(l.Check.Target(b)); ok {
+				known[backendKey(key, b)] = status.Health
+			}
+		}
+	}
+	return known
 }
 
 // back restores what a configuration that failed midway has changed.
@@ -157,12 +162,14 @@ func (a *Agent) commit(ctx context.Context, file *config.File, ix index) (contro
 		a.log.Warn("the program keeps parts that the configuration no longer uses", "err", err)
 	}
 	a.state.config = control.ConfigStatus{
-		File: a.options.ConfigPath, Hash: file.Hash, LastReload: time.Now(), ReloadOK: true,
+		File: a.options.ConfigPath, Own: a.options.ConfigPath, Hash: file.Hash, LastReload: time.Now(), ReloadOK: true,
 	}
 	out := applyReport(report)
 	out.Hash, out.Duration = file.Hash, time.Since(began)
 	a.log.Info("configuration applied", "hash", file.Hash, "duration", out.Duration,
 		"added", out.Added, "removed", out.Removed, "changed", out.Changed, "slots", out.Slots, "writes", out.MapWrites)
+	// Reading a large file takes many times the memory that its contents do.
+	debug.FreeOSMemory()
 	return out, nil
 }
 
@@ -210,12 +217,15 @@ func (a *Agent) noteReload(file string, err error) {
 	defer a.mu.Unlock()
 	a.state.config.LastReload = time.Now()
 	a.state.config.ReloadOK = err == nil
-	a.state.config.Error = ""
-	if err != nil {
+	var mistakes config.Errors
+	switch {
+	case err == nil:
+		a.state.config.File, a.state.config.Error = file, ""
+	case errors.As(err, &mistakes):
+		a.state.config.Error = err.Error() // which begins with the file
+	default:
 		a.state.config.Error = fmt.Sprintf("%s: %v", file, err)
-		return
 	}
-	a.state.config.File = file
 }
 
 // applyChanges has the tables follow the backends whose health or next hop has

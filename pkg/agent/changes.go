@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"sync"
 
+	"github.com/weirlb/weir/pkg/control"
 	"github.com/weirlb/weir/pkg/lb"
 )
 
@@ -98,6 +99,26 @@ func newIndex(balancers []lb.Balancer) index {
 		}
 	}
 	return ix
+}
+
+// initial returns the health that new targets of the index begin with: what is
+// known of a backend that has them.
+func (ix *index) initial(known map[control.BackendKey]lb.Health) func(lb.Target) lb.Health {
+	return func(t lb.Target) lb.Health {
+		for _, key := range ix.byTarget[t] {
+			l := ix.listeners[key]
+			for _, b := range l.Backends {
+				if health, ok := known[backendKey(key, b)]; ok && l.Check.Target(b) == t {
+					return health
+				}
+			}
+		}
+		return lb.HealthUnknown
+	}
+}
+
+func backendKey(listener lb.ListenerKey, b lb.Backend) control.BackendKey {
+	return control.BackendKey{Listener: listener, Address: b.Address.String()}
 }
 
 // watch makes the checker and the resolver follow what the given indexes need,

@@ -61,7 +61,7 @@ func (a *Agent) Conditions() map[control.BackendKey]control.Condition {
 	out := make(map[control.BackendKey]control.Condition)
 	for key, l := range listeners {
 		for _, b := range l.Backends {
-			out[control.BackendKey{Listener: key, Address: b.Address.String()}] = a.condition(l, b)
+			out[backendKey(key, b)] = a.condition(l, b)
 		}
 	}
 	return out

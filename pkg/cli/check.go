@@ -80,6 +80,9 @@ func (e *Environment) readConfig(path string) (name string, data []byte, err err
 	if err != nil {
 		return "", nil, fmt.Errorf("configuration: %s: %w", name, err)
 	}
+	if len(data) > control.MaxConfigSize {
+		return "", nil, fmt.Errorf("configuration: %s has more than %d MiB", name, control.MaxConfigSize>>20)
+	}
 	return name, data, nil
 }
 

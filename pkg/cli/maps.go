@@ -44,14 +44,18 @@ type mapRow struct {
 	Type       string  `json:"type"`
 	Entries    uint32  `json:"entries"`
 	MaxEntries uint32  `json:"max_entries"`
-	Fill       float64 `json:"fill"` // from 0 to 1
+	Fill       float64 `json:"fill"`  // from 0 to 1
+	Fixed      bool    `json:"fixed"` // it is always full, which is no cause for alarm
 	Memory     uint64  `json:"memory_bytes"`
 }
 
 func mapRows(infos []dataplane.MapInfo) []mapRow {
 	rows := make([]mapRow, 0, len(infos))
 	for _, i := range infos {
-		rows = append(rows, mapRow{i.Name, i.Type, i.Entries, i.MaxEntries, float64(i.Entries) / float64(i.MaxEntries), i.Memory})
+		rows = append(rows, mapRow{
+			Name: i.Name, Type: i.Type, Entries: i.Entries, MaxEntries: i.MaxEntries,
+			Fill: float64(i.Entries) / float64(i.MaxEntries), Fixed: i.Fixed, Memory: i.Memory,
+		})
 	}
 	return rows
 }
@@ -64,9 +68,11 @@ func mapColumns() []column {
 }
 
 func (r mapRow) cells() []string {
-	return []string{
-		r.Name, r.Type, countText(r.Entries), countText(r.MaxEntries), percentText(r.Entries, r.MaxEntries), bytesText(r.Memory),
+	fill := percentText(r.Entries, r.MaxEntries)
+	if r.Fixed {
+		fill = "fixed"
 	}
+	return []string{r.Name, r.Type, countText(r.Entries), countText(r.MaxEntries), fill, bytesText(r.Memory)}
 }
 
 // inspection is what a command reads maps with.

@@ -5,13 +5,13 @@ package cli
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
 
 	"github.com/urfave/cli/v2"
-	"go.yaml.in/yaml/v4"
+
+	"github.com/weirlb/weir/pkg/config"
 )
 
 // format is how a listing is written.
@@ -86,34 +86,15 @@ func jsonText(value any) (string, error) {
 	return b.String(), nil
 }
 
-// yamlText has the keys of JSON, in the same order: JSON is YAML already, in
-// another style.
+// yamlText has the keys of JSON, in the same order.
 func yamlText(value any) (string, error) {
 	text, err := jsonText(value)
 	if err != nil {
 		return "", err
 	}
-	var node yaml.Node
-	if err := yaml.Unmarshal([]byte(text), &node); err != nil {
+	out, err := config.FromJSON([]byte(text))
+	if err != nil {
 		return "", fmt.Errorf("writing YAML: %w", err)
 	}
-	plain(&node)
-	var b strings.Builder
-	encoder := yaml.NewEncoder(&b)
-	encoder.SetIndent(2)
-	encoder.CompactSeqIndent()
-	if err := errors.Join(encoder.Encode(&node), encoder.Close()); err != nil {
-		return "", fmt.Errorf("writing YAML: %w", err)
-	}
-	return b.String(), nil
-}
-
-// plain takes the style of JSON off a node and those below it.
-func plain(n *yaml.Node) {
-	if len(n.Content) > 0 || n.Kind == yaml.ScalarNode {
-		n.Style = 0 // an empty list or map has no other style
-	}
-	for _, c := range n.Content {
-		plain(c)
-	}
+	return string(out), nil
 }

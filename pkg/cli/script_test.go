@@ -55,8 +55,16 @@ func TestScripts(t *testing.T) {
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		Cmds:                scriptCommands(),
+		Setup: func(env *testscript.Env) error {
+			hurry(env)
+			return nil
+		},
 	})
 }
+
+// hurry keeps the race detector from waiting for a second whenever a command
+// ends.
+func hurry(env *testscript.Env) { env.Setenv("GORACE", "atexit_sleep_ms=0") }
 
 // TestScriptsOnPins runs scripts on a real data plane without an agent, whose
 // pins are at $PINS.
@@ -69,6 +77,7 @@ func TestScriptsOnPins(t *testing.T) {
 		Cmds:                scriptCommands(),
 		Setup: func(env *testscript.Env) error {
 			path := testutil.PinPath(t)
+			hurry(env)
 			env.Setenv("PINS", path)
 			return makePins(t.Context(), path)
 		},

@@ -67,10 +67,10 @@ func (e *Environment) status(ctx context.Context, t target, f format) error {
 	if errors.Is(err, control.ErrNoAgent) && !t.socketOnly {
 		return errors.Join(e.pinnedStatus(t, f), err)
 	}
-	if err != nil {
+	if report.Agent == nil {
 		return err
 	}
-	if err := e.writeStatus(f, report); err != nil {
+	if err := errors.Join(e.writeStatus(f, report), err); err != nil {
 		return err
 	}
 	if !report.Agent.Ready {
@@ -79,6 +79,8 @@ func (e *Environment) status(ctx context.Context, t target, f format) error {
 	return nil
 }
 
+// agentStatus asks the agent. With an error the report has what it said until
+// then.
 func (e *Environment) agentStatus(ctx context.Context, t target) (statusReport, error) {
 	client := e.client(t)
 	status, err := client.Status(ctx)
@@ -89,16 +91,13 @@ func (e *Environment) agentStatus(ctx context.Context, t target) (statusReport, 
 		return statusReport{}, fmt.Errorf("%w: the one on %s has its maps under %s", err, t.socket, status.PinPath)
 	}
 	balancers, err := client.Balancers(ctx)
-	if err != nil {
-		return statusReport{}, err
-	}
-	report := statusReport{Agent: &status, Attached: []attachment{}, Balancers: balancers}
+	report := statusReport{Agent: &status, Attached: []attachment{}, Balancers: append([]control.BalancerRow{}, balancers...)}
 	for _, i := range status.Interfaces {
 		if i.Mode != "" {
 			report.Attached = append(report.Attached, attachment{i.Name, i.Mode})
 		}
 	}
-	return report, nil
+	return report, err
 }
 
 // pinnedStatus shows what the kernel holds without an agent, if anything.

@@ -9,10 +9,8 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 
 	"github.com/urfave/cli/v2"
-	"go.yaml.in/yaml/v4"
 
 	"github.com/weirlb/weir/pkg/config"
 	"github.com/weirlb/weir/pkg/control"
@@ -77,7 +75,7 @@ func (e *Environment) target(c *cli.Context) (target, error) {
 	}
 	// A file that is being edited must not stand in the way of looking at the
 	// agent that runs: what it says of socket and pins may still be readable.
-	socket, pinPath, ok := readPlaces(path)
+	socket, pinPath, ok := config.Places(path)
 	if !ok {
 		return target{}, fileError(err)
 	}
@@ -107,27 +105,6 @@ func (t target) or(socket, pinPath string) target {
 		t.pinPath = pinPath
 	}
 	return t
-}
-
-// readPlaces reads where the agent of a configuration with mistakes is. It is
-// not ok if the file does not say so clearly.
-func readPlaces(path string) (socket, pinPath string, ok bool) {
-	var file struct {
-		Agent struct {
-			Socket  string `yaml:"socket"`
-			PinPath string `yaml:"pin_path"`
-		} `yaml:"agent"`
-	}
-	data, err := os.ReadFile(path)
-	if err != nil {
-		return "", "", false
-	}
-	file.Agent.Socket, file.Agent.PinPath = config.DefaultSocket, config.DefaultPinPath
-	if err := yaml.Unmarshal(data, &file); err != nil {
-		return "", "", false
-	}
-	a := file.Agent
-	return a.Socket, filepath.Clean(a.PinPath), filepath.IsAbs(a.Socket) && filepath.IsAbs(a.PinPath)
 }
 
 // client returns a client of the agent.

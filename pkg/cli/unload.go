@@ -4,6 +4,7 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/urfave/cli/v2"
@@ -35,7 +36,11 @@ Example:
 			if err != nil {
 				return err
 			}
-			if err := dataplane.Unload(pinPath); err != nil {
+			err = dataplane.Unload(pinPath)
+			if errors.Is(err, dataplane.ErrLocked) {
+				return fmt.Errorf("%w: stop that one first", err)
+			}
+			if err != nil {
 				return err
 			}
 			return env.print(fmt.Sprintf("%s: unloaded: nothing is forwarded any more\n", pinPath))

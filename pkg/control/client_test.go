@@ -75,14 +75,6 @@ func TestClientGetsMistakes(t *testing.T) {
 }
 
 func TestClientErrors(t *testing.T) {
-	dead := filepath.Join(t.TempDir(), "dead.sock")
-	listener, err := net.ListenUnix("unix", &net.UnixAddr{Name: dead})
-	if err != nil {
-		t.Fatal(err)
-	}
-	listener.SetUnlinkOnClose(false)
-	listener.Close()
-
 	const noAgent = "no agent answers on SOCKET: is it running? start it by: weir agent --config FILE"
 	denied := func(context.Context, string) (net.Conn, error) {
 		return nil, &net.OpError{Op: "dial", Err: os.NewSyscallError("connect", syscall.EACCES)}
@@ -93,7 +85,7 @@ func TestClientErrors(t *testing.T) {
 		want   string
 	}{
 		"absent":    {filepath.Join(t.TempDir(), "none.sock"), dial, noAgent},
-		"dead":      {dead, dial, noAgent},
+		"dead":      {deadSocket(t), dial, noAgent},
 		"denied":    {"/run/weir/weir.sock", denied, "SOCKET: permission denied: run as root"},
 		"no HTTP":   {other(t, "SSH-2.0-OpenSSH_9.7\r\n"), dial, "asking the agent on SOCKET: net/http: HTTP/1.x transport connection broken: malformed HTTP response \"SSH-2.0-OpenSSH_9.7\""},
 		"not found": {otherHTTP(t, 404, "<html>"), dial, "what answers on SOCKET is no agent: status 404 without a reason"},

@@ -41,13 +41,7 @@ func TestListenMakesThePrivateSocket(t *testing.T) {
 }
 
 func TestListenReplacesADeadSocket(t *testing.T) {
-	socket := filepath.Join(t.TempDir(), "weir.sock")
-	dead, err := net.ListenUnix("unix", &net.UnixAddr{Name: socket})
-	if err != nil {
-		t.Fatal(err)
-	}
-	dead.SetUnlinkOnClose(false)
-	dead.Close()
+	socket := deadSocket(t)
 
 	listener, err := Listen(socket)
 	if err != nil {
@@ -98,13 +92,7 @@ func TestListenRefuses(t *testing.T) {
 
 // Of agents that start at once on the socket of a dead one, one gets it.
 func TestListenAtOnce(t *testing.T) {
-	socket := filepath.Join(t.TempDir(), "weir.sock")
-	dead, err := net.ListenUnix("unix", &net.UnixAddr{Name: socket})
-	if err != nil {
-		t.Fatal(err)
-	}
-	dead.SetUnlinkOnClose(false)
-	dead.Close()
+	socket := deadSocket(t)
 
 	const agents = 8
 	listeners, errs := make([]net.Listener, agents), make([]error, agents)
@@ -126,4 +114,19 @@ func TestListenAtOnce(t *testing.T) {
 	if won != 1 {
 		t.Errorf("%d agents listen, want 1", won)
 	}
+}
+
+// deadSocket returns the socket of an agent that was killed.
+func deadSocket(t *testing.T) string {
+	t.Helper()
+	socket := filepath.Join(t.TempDir(), "weir.sock")
+	dead, err := net.ListenUnix("unix", &net.UnixAddr{Name: socket})
+	if err != nil {
+		t.Fatal(err)
+	}
+	dead.SetUnlinkOnClose(false)
+	if err := dead.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return socket
 }

@@ -60,6 +60,11 @@ func (d *Dataplane) open(ctx context.Context, o Options) (err error) {
 		return err
 	}
 	d.tables = newTables(d.maps)
+	// An agent may have been killed between a change and this, and an empty
+	// entry of a cache must not look valid.
+	if err := d.tables.dropCaches(); err != nil {
+		return err
+	}
 	if d.links, err = openLinks(o.PinPath); err != nil {
 		return err
 	}

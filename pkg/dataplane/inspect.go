@@ -24,6 +24,7 @@ type MapInfo struct {
 	Type       string // as bpftool names it, such as "percpu_array"
 	Entries    uint32 // in use
 	MaxEntries uint32
+	Fixed      bool   // all entries are in use, always
 	Memory     uint64 // bytes in the kernel, 0 where it does not tell
 }
 
@@ -39,6 +40,7 @@ func (t *Tables) Maps() ([]MapInfo, error) {
 		if name == weirMapSlots {
 			info.MaxEntries *= SlotsPerLine
 		}
+		info.Fixed = name == weirMapReasonCounters
 		kernel, err := m.Info()
 		if err != nil {
 			return nil, fmt.Errorf("asking the kernel about %s: %w", m, err)

@@ -49,7 +49,8 @@ func newTables(maps map[string]*ebpf.Map) *Tables {
 		Listeners4: maps["listeners4"], Listeners6: maps["listeners6"], Vips: maps["vips"],
 		Slots: maps["slots"], Backends: maps["backends"], Names: maps["names"],
 		ReasonCounters: maps["reason_counters"], ListenerCounters: maps["listener_counters"],
-		BackendCounters: maps["backend_counters"],
+		BackendCounters: maps["backend_counters"], ListenerGeneration: maps["listener_generation"],
+		ListenerCache4: maps["listener_cache4"], ListenerCache6: maps["listener_cache6"],
 	}}
 }
 

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"sync"
 	"sync/atomic"
 
 	"github.com/cilium/ebpf"
@@ -15,8 +16,9 @@ import (
 // Tables reads and writes the maps that say what becomes of packets. It is
 // safe for concurrent use; each write is atomic for packets.
 type Tables struct {
-	maps   weirMaps
-	writes atomic.Uint64
+	maps       weirMaps
+	writes     atomic.Uint64
+	generation sync.Mutex // held while listener_generation goes up
 }
 
 // Close releases the maps; pinned, they stay in the kernel.
@@ -63,13 +65,38 @@ func (t *Tables) listenerEntry(k ListenerKey) (*ebpf.Map, any) {
 func (t *Tables) PutListener(k ListenerKey, l Listener) error {
 	m, key := t.listenerEntry(k)
 	value := encodeListener(l)
-	return t.put(m, key, &value)
+	if err := t.put(m, key, &value); err != nil {
+		return err
+	}
+	return t.dropCaches()
 }
 
 // DeleteListener removes the entry of one address of a listener.
 func (t *Tables) DeleteListener(k ListenerKey) error {
 	m, key := t.listenerEntry(k)
-	return t.delete(m, key)
+	if err := t.delete(m, key); err != nil {
+		return err
+	}
+	return t.dropCaches()
+}
+
+// dropCaches makes all CPUs look the listeners up again. It comes after each
+// change of them; what a CPU has from before is not used any more.
+func (t *Tables) dropCaches() error {
+	t.generation.Lock()
+	defer t.generation.Unlock()
+	m, key := t.maps.ListenerGeneration, uint32(0)
+	var generation uint32
+	if err := m.Lookup(&key, &generation); err != nil {
+		return fmt.Errorf("reading %s: %w", m, err)
+	}
+	if generation++; generation == 0 { // an empty entry of a cache has 0
+		generation = 1
+	}
+	if err := m.Put(&key, &generation); err != nil {
+		return fmt.Errorf("writing to %s: %w", m, err)
+	}
+	return nil
 }
 
 // VIPs returns the addresses of all balancers.

@@ -17,8 +17,8 @@ type weirBackend struct {
 	_       structs.HostLayout
 	Address [4]uint32
 	DstMac  [6]uint8
-	Mtu     uint16
 	SrcMac  [6]uint8
+	Mtu     uint16
 	Port    uint16
 	Ifindex uint32
 	Counter uint32
@@ -71,6 +71,22 @@ type weirListener6Key struct {
 	Port     uint16
 	Protocol uint8
 	Pad      uint8
+}
+
+type weirListenerCache4 struct {
+	_          structs.HostLayout
+	Key        weirListener4Key
+	Generation uint32
+	Pad        uint32
+	Listener   weirListener
+}
+
+type weirListenerCache6 struct {
+	_          structs.HostLayout
+	Key        weirListener6Key
+	Generation uint32
+	Pad        [2]uint32
+	Listener   weirListener
 }
 
 type weirListenerCounter struct {
@@ -169,7 +185,10 @@ const (
 const (
 	weirMapBackendCounters     = "backend_counters"
 	weirMapBackends            = "backends"
+	weirMapListenerCache4      = "listener_cache4"
+	weirMapListenerCache6      = "listener_cache6"
 	weirMapListenerCounters    = "listener_counters"
+	weirMapListenerGeneration  = "listener_generation"
 	weirMapListeners4          = "listeners4"
 	weirMapListeners6          = "listeners6"
 	weirMapNames               = "names"
@@ -245,15 +264,18 @@ type weirProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type weirMapSpecs struct {
-	BackendCounters  *ebpf.MapSpec `ebpf:"backend_counters"`
-	Backends         *ebpf.MapSpec `ebpf:"backends"`
-	ListenerCounters *ebpf.MapSpec `ebpf:"listener_counters"`
-	Listeners4       *ebpf.MapSpec `ebpf:"listeners4"`
-	Listeners6       *ebpf.MapSpec `ebpf:"listeners6"`
-	Names            *ebpf.MapSpec `ebpf:"names"`
-	ReasonCounters   *ebpf.MapSpec `ebpf:"reason_counters"`
-	Slots            *ebpf.MapSpec `ebpf:"slots"`
-	Vips             *ebpf.MapSpec `ebpf:"vips"`
+	BackendCounters    *ebpf.MapSpec `ebpf:"backend_counters"`
+	Backends           *ebpf.MapSpec `ebpf:"backends"`
+	ListenerCache4     *ebpf.MapSpec `ebpf:"listener_cache4"`
+	ListenerCache6     *ebpf.MapSpec `ebpf:"listener_cache6"`
+	ListenerCounters   *ebpf.MapSpec `ebpf:"listener_counters"`
+	ListenerGeneration *ebpf.MapSpec `ebpf:"listener_generation"`
+	Listeners4         *ebpf.MapSpec `ebpf:"listeners4"`
+	Listeners6         *ebpf.MapSpec `ebpf:"listeners6"`
+	Names              *ebpf.MapSpec `ebpf:"names"`
+	ReasonCounters     *ebpf.MapSpec `ebpf:"reason_counters"`
+	Slots              *ebpf.MapSpec `ebpf:"slots"`
+	Vips               *ebpf.MapSpec `ebpf:"vips"`
 }
 
 // weirVariableSpecs contains global variables before they are loaded into the kernel.
@@ -299,22 +321,28 @@ func (o *weirObjects) Close() error {
 //
 // It can be passed to loadWeirObjects or ebpf.CollectionSpec.LoadAndAssign.
 type weirMaps struct {
-	BackendCounters  *ebpf.Map `ebpf:"backend_counters"`
-	Backends         *ebpf.Map `ebpf:"backends"`
-	ListenerCounters *ebpf.Map `ebpf:"listener_counters"`
-	Listeners4       *ebpf.Map `ebpf:"listeners4"`
-	Listeners6       *ebpf.Map `ebpf:"listeners6"`
-	Names            *ebpf.Map `ebpf:"names"`
-	ReasonCounters   *ebpf.Map `ebpf:"reason_counters"`
-	Slots            *ebpf.Map `ebpf:"slots"`
-	Vips             *ebpf.Map `ebpf:"vips"`
+	BackendCounters    *ebpf.Map `ebpf:"backend_counters"`
+	Backends           *ebpf.Map `ebpf:"backends"`
+	ListenerCache4     *ebpf.Map `ebpf:"listener_cache4"`
+	ListenerCache6     *ebpf.Map `ebpf:"listener_cache6"`
+	ListenerCounters   *ebpf.Map `ebpf:"listener_counters"`
+	ListenerGeneration *ebpf.Map `ebpf:"listener_generation"`
+	Listeners4         *ebpf.Map `ebpf:"listeners4"`
+	Listeners6         *ebpf.Map `ebpf:"listeners6"`
+	Names              *ebpf.Map `ebpf:"names"`
+	ReasonCounters     *ebpf.Map `ebpf:"reason_counters"`
+	Slots              *ebpf.Map `ebpf:"slots"`
+	Vips               *ebpf.Map `ebpf:"vips"`
 }
 
 func (m *weirMaps) Close() error {
 	return _WeirClose(
 		m.BackendCounters,
 		m.Backends,
+		m.ListenerCache4,
+		m.ListenerCache6,
 		m.ListenerCounters,
+		m.ListenerGeneration,
 		m.Listeners4,
 		m.Listeners6,
 		m.Names,

@@ -22,7 +22,11 @@ import (
 // packages whose tests make such things:
 //
 //	func TestMain(m *testing.M) { testutil.Main(m) }
-func Main(m *testing.M) {
+func Main(m *testing.M) { os.Exit(Run(m)) }
+
+// Run is Main for packages that have something to do before they exit. It
+// returns the exit code.
+func Run(m *testing.M) int {
 	// What ended a moment ago may take some time to be gone.
 	const patience = 5 * time.Second
 
@@ -32,7 +36,7 @@ func Main(m *testing.M) {
 		fmt.Fprintf(os.Stderr, "the tests of this package left something behind:\n%v\n", err)
 		code = 1
 	}
-	os.Exit(code)
+	return code
 }
 
 // stock is what a process holds.

@@ -22,7 +22,11 @@ func (c *Config) icmp(p *packet) Result {
 	if p.src.Is4() {
 		swap(l3[12:16], l3[16:20])
 		replace(l3[10:], l3[8:], uint16(64)<<8|uint16(p.protocol)) // TTL
-		replace(l3[ipv4Len+2:], l3[ipv4Len:], frames.EchoReplyV4<<8)
+		sum := l3[ipv4Len+2:]
+		replace(sum, l3[ipv4Len:], frames.EchoReplyV4<<8)
+		if sum[0] == 0 && sum[1] == 0 { // wrong for a message of zeros, right as 0xffff for all
+			sum[0], sum[1] = 0xff, 0xff
+		}
 	} else {
 		swap(l3[8:24], l3[24:40])
 		l3[7] = 64

@@ -1,0 +1,134 @@
+// Copyright The Weir Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package cli
+
+import (
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+
+	"github.com/weirlb/weir/pkg/dataplane"
+	"github.com/weirlb/weir/pkg/lb"
+)
+
+func TestArrange(t *testing.T) {
+	app := newApp(&Environment{})
+	for line, want := range map[string]string{
+		"weir":                                  "weir --",
+		"weir backends":                         "weir backends --",
+		"weir backends web -o json":             "weir backends -o json -- web",
+		"weir backends web --output=json dns":   "weir backends --output=json -- web dns",
+		"weir -o json backends web":             "weir backends -o json -- web",
+		"weir check -":                          "weir check -- -",
+		"weir check -- --odd-name":              "weir check -- --odd-name",
+		"weir maps -o yaml dump slots":          "weir maps dump -o yaml -- slots",
+		"weir maps lookup slots web/443/tcp/1":  "weir maps lookup -- slots web/443/tcp/1",
+		"weir maps dump dump":                   "weir maps dump -- dump",
+		"weir help maps dump":                   "weir help -- maps dump",
+		"weir backends web --help -o json":      "weir backends --help",
+		"weir nonsense --help":                  "weir nonsense",
+		"weir --help":                           "weir --help",
+		"weir backends web -o":                  "weir backends -o",
+		"weir backends --nonsense web":          "weir backends --nonsense -- web",
+		"weir node --vip 203.0.113.10 2001:db8": "weir node --vip 203.0.113.10 -- 2001:db8",
+	} {
+		if got := strings.Join(arrange(app, strings.Fields(line)), " "); got != want {
+			t.Errorf("%s\ngot  %s\nwant %s", line, got, want)
+		}
+	}
+}
+
+func TestNearest(t *testing.T) {
+	words := []string{"agent", "apply", "status", "backends", "balancers"}
+	for name, want := range map[string]string{
+		"stauts": "status", "backend": "backends", "balancer": "balancers", "bal": "balancers", "aply": "apply",
+		"frobnicate": "", "": "", "x": "",
+	} {
+		if got, _ := nearest(name, words); got != want {
+			t.Errorf("nearest(%q) = %q, want %q", name, got, want)
+		}
+	}
+}
+
+func TestNumbers(t *testing.T) {
+	for n, want := range map[uint64]string{
+		0: "0 B", 1023: "1023 B", 1024: "1.0 KiB", 1536: "1.5 KiB", 5 << 30: "5.0 GiB", 1<<64 - 1: "16.0 EiB",
+	} {
+		if got := bytesText(n); got != want {
+			t.Errorf("bytesText(%d) = %q, want %q", n, got, want)
+		}
+	}
+	for d, want := range map[time.Duration]string{
+		-time.Second: "less than a minute", 59 * time.Second: "less than a minute", 61 * time.Second: "1m",
+		3*time.Hour + 12*time.Minute: "3h12m", 49 * time.Hour: "2d1h",
+	} {
+		if got := uptimeText(d); got != want {
+			t.Errorf("uptimeText(%v) = %q, want %q", d, got, want)
+		}
+	}
+	if got := percentText(1, 3) + percentText(0, 0); got != "33.3%0.0%" {
+		t.Errorf("percentText: %q", got)
+	}
+}
+
+func TestTable(t *testing.T) {
+	table := table{
+		columns: []column{{name: "NAME"}, {name: "N", right: true}, {name: "HEALTH", colour: healthColour}, {name: "LAST"}},
+		rows:    [][]string{{"a", "1", "up", ""}, {"größer", "1000", "down", "x"}},
+	}
+	want := "NAME       N  HEALTH  LAST\n" +
+		"a          1  up\n" +
+		"größer  1000  down    x\n"
+	if diff := cmp.Diff(want, table.text(false)); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	coloured := strings.NewReplacer("up", "\x1b[32mup\x1b[0m", "down", "\x1b[31mdown\x1b[0m").Replace(want)
+	if diff := cmp.Diff(coloured, table.text(true)); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+// Strings that look like something else stay strings in YAML.
+func TestYAML(t *testing.T) {
+	got, err := yamlText(struct {
+		A string   `json:"a"`
+		B string   `json:"b"`
+		C string   `json:"c"`
+		D uint64   `json:"d"`
+		E []string `json:"e"`
+		F *int     `json:"f"`
+		G string   `json:"g"`
+	}{A: "true", B: "12", C: "2026-01-02T03:04:05Z", D: 1<<64 - 1, E: []string{}, G: "a: b # c"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := "a: \"true\"\nb: \"12\"\nc: \"2026-01-02T03:04:05Z\"\nd: 18446744073709551615\ne: []\nf: null\ng: 'a: b # c'\n"
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+// What a dump shows as a key is one for a lookup.
+func TestEntryKey(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		var addr netip.Addr
+		if rapid.Bool().Draw(t, "ipv4") {
+			addr = netip.AddrFrom4([4]byte(rapid.SliceOfN(rapid.Byte(), 4, 4).Draw(t, "address")))
+		} else {
+			addr = netip.AddrFrom16([16]byte(rapid.SliceOfN(rapid.Byte(), 16, 16).Draw(t, "address"))).Unmap()
+		}
+		want := dataplane.ListenerKey{
+			Address: addr, Port: rapid.Uint16().Draw(t, "port"),
+			Protocol: rapid.SampledFrom([]lb.Protocol{lb.TCP, lb.UDP}).Draw(t, "protocol"),
+		}
+		got, ok := parseEntryKey(entryKeyText(want))
+		if !ok || got != want {
+			t.Fatalf("%s is read as %+v, %t; want %+v", entryKeyText(want), got, ok, want)
+		}
+	})
+}

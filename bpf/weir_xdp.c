@@ -54,11 +54,16 @@ static __always_inline enum reason forward(struct xdp_md *ctx, struct packet *pk
 	return REASON_ABORTED_BAD_TABLE;
 }
 
+static __always_inline bool is_aborted(enum reason reason)
+{
+	return reason == REASON_ABORTED_HEADROOM || reason == REASON_ABORTED_BAD_TABLE;
+}
+
 static __always_inline int drop(const struct packet *pkt, const struct listener *listener,
 				enum reason reason)
 {
 	count_listener_dropped(listener->id, pkt->frame_len);
-	return verdict(pkt, reason, reason >= REASON_ABORTED_HEADROOM ? XDP_ABORTED : XDP_DROP);
+	return verdict(pkt, reason, is_aborted(reason) ? XDP_ABORTED : XDP_DROP);
 }
 
 static __always_inline int balance(struct xdp_md *ctx, struct packet *pkt,

@@ -16,7 +16,7 @@
 #define NAMES_MAX	     270336 /* labels of backends and balancers */
 
 /* Entries of listener_cache4 and of listener_cache6, on each CPU. */
-#define LISTENER_CACHE_BITS 9
+#define LISTENER_CACHE_BITS 11
 #define LISTENER_CACHE_MAX  (1 << LISTENER_CACHE_BITS)
 
 #define NODE_VIPS_MAX 1024

@@ -129,7 +129,8 @@ _Static_assert(sizeof(struct slot_line) == 64, "one cache line");
 /*
  * Value of the array backends. Address, port and forward stay as long as a
  * slot may refer to the entry. The rest follows the network: each aligned
- * 64-bit word is written at once, so that no packet sees half a MAC address.
+ * 64-bit word is written at once, so that no packet sees half the MAC address
+ * of a next hop. (src_mac lies in two of them; it is for the eye of a switch.)
  */
 struct backend {
 	__be32 address[4];

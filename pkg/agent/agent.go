@@ -93,8 +93,7 @@ func Run(ctx context.Context, o Options) error {
 	if err := a.open(ctx, file); err != nil {
 		return err
 	}
-	defer a.plane.Close()
-	defer a.resolver.Close()
+	defer a.close()
 
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return a.checker.Run(ctx) })
@@ -103,6 +102,18 @@ func Run(ctx context.Context, o Options) error {
 	group.Go(func() error { return a.serveMetrics(ctx, metrics) })
 	group.Go(func() error { return a.run(ctx, file) })
 	return group.Wait()
+}
+
+// close lets go of the data plane, which goes on without the agent. One that an
+// agent made and never got to fill is taken away.
+func (a *Agent) close() {
+	a.resolver.Close()
+	if a.plane.New() && !a.Status().Ready {
+		if err := a.plane.Remove(); err != nil {
+			a.log.Error("data plane not taken away", "err", err)
+		}
+	}
+	a.plane.Close()
 }
 
 // open makes the parts of the agent, which touches no packet yet.
@@ -131,11 +142,9 @@ func (a *Agent) open(ctx context.Context, file *config.File) (err error) {
 	a.links.plane = a.plane
 	a.state.reconciler, err = reconcile.Open(a.plane.Tables(), reconcile.Options{})
 	if err != nil {
-		a.plane.Close()
-		a.resolver.Close()
-		return err
+		a.close()
 	}
-	return nil
+	return err
 }
 
 // run makes the first configuration the running one and then keeps the tables
@@ -144,17 +153,32 @@ func (a *Agent) run(ctx context.Context, file *config.File) error {
 	if _, err := a.start(ctx, file); err != nil {
 		return err
 	}
+	var reloads sync.WaitGroup
+	reloads.Go(func() { a.reloads(ctx) })
+	defer reloads.Wait()
+	defer a.links.stop()
+
 	tidy := time.NewTicker(tidyInterval)
 	defer tidy.Stop()
 	for {
 		select {
 		case <-ctx.Done():
-			a.links.stop()
 			return nil
 		case <-a.changes.wake:
 			a.applyChanges(ctx)
 		case <-tidy.C:
 			a.tidy(ctx)
+		}
+	}
+}
+
+// reloads reads the configuration again whenever it is told to. It does not
+// hold up the changes of the present one, as it waits for checks.
+func (a *Agent) reloads(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
 		case <-a.options.Reload:
 			a.reload(ctx)
 		}

@@ -41,13 +41,17 @@ func (l *links) init(log *slog.Logger, onBack func()) {
 }
 
 // set makes the program sit on the given interfaces and no others. Where one
-// cannot be attached to, those that were attached to before stay as they were.
+// cannot be attached to, it sits where it did before.
 func (l *links) set(ctx context.Context, names []string, mode config.XDPMode) error {
 	l.stop()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	before := l.mode
 	l.mode = mode
+	var had []string
+	for _, a := range l.plane.Attachments() {
+		had = append(had, a.Name)
+	}
 	for _, name := range names {
 		link, err := netdev.Interface(name)
 		if err == nil {
@@ -55,10 +59,22 @@ func (l *links) set(ctx context.Context, names []string, mode config.XDPMode) er
 		}
 		if err != nil {
 			l.mode = before
+			err = errors.Join(fmt.Errorf("agent.interfaces: %w", err), l.detachExcept(had))
 			l.follow(ctx)
-			return fmt.Errorf("agent.interfaces: %w", err)
+			return err
 		}
 	}
+	if err := l.detachExcept(names); err != nil {
+		return err
+	}
+	l.wanted = slices.Clone(names)
+	l.follow(ctx)
+	return nil
+}
+
+// detachExcept takes the program off all interfaces but those named. The caller
+// holds mu.
+func (l *links) detachExcept(names []string) error {
 	for _, a := range l.plane.Attachments() {
 		if slices.Contains(names, a.Name) {
 			continue
@@ -69,8 +85,6 @@ func (l *links) set(ctx context.Context, names []string, mode config.XDPMode) er
 		delete(l.state, a.Name)
 		delete(l.fallback, a.Name)
 	}
-	l.wanted = slices.Clone(names)
-	l.follow(ctx)
 	return nil
 }
 

@@ -26,13 +26,15 @@ type Options struct {
 // process at a time can have it; what is pinned works on without one. Its
 // methods are not safe for concurrent use, those of Tables are.
 type Dataplane struct {
-	lock   *os.File
-	spec   *ebpf.CollectionSpec
-	maps   map[string]*ebpf.Map
-	tables *Tables
-	links  *linkSet
-	knobs  Knobs
-	prog   *ebpf.Program
+	lock    *os.File
+	pinPath string
+	isNew   bool
+	spec    *ebpf.CollectionSpec
+	maps    map[string]*ebpf.Map
+	tables  *Tables
+	links   *linkSet
+	knobs   Knobs
+	prog    *ebpf.Program
 }
 
 // Open takes over the data plane that is pinned under the path, or makes a new
@@ -43,12 +45,26 @@ func Open(ctx context.Context, o Options) (*Dataplane, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &Dataplane{lock: lock}
+	d := &Dataplane{lock: lock, pinPath: o.PinPath, isNew: !hasPins(o.PinPath)}
 	if err := d.open(ctx, o); err != nil {
+		if d.isNew {
+			err = errors.Join(err, removePins(o.PinPath))
+		}
 		d.Close()
 		return nil, err
 	}
 	return d, nil
+}
+
+// New reports whether there was no data plane under the pin path before.
+func (d *Dataplane) New() bool { return d.isNew }
+
+// Remove takes the program off all interfaces and removes all pins.
+func (d *Dataplane) Remove() error {
+	if err := d.links.detachAll(); err != nil {
+		return err
+	}
+	return removePins(d.pinPath)
 }
 
 func (d *Dataplane) open(ctx context.Context, o Options) (err error) {

@@ -19,6 +19,7 @@ import (
 type Node struct {
 	lock    *os.File
 	pinPath string
+	isNew   bool
 	prog    *ebpf.Program
 	maps    map[string]*ebpf.Map
 	links   *linkSet
@@ -33,13 +34,19 @@ func OpenNode(pinPath string, vips []netip.Addr) (*Node, error) {
 	if err != nil {
 		return nil, err
 	}
-	n := &Node{lock: lock, pinPath: pinPath}
+	n := &Node{lock: lock, pinPath: pinPath, isNew: !hasPins(pinPath)}
 	if err := n.open(vips); err != nil {
+		if n.isNew {
+			err = errors.Join(err, removePins(pinPath))
+		}
 		n.Close()
 		return nil, err
 	}
 	return n, nil
 }
+
+// New reports whether no earlier process had left its program.
+func (n *Node) New() bool { return n.isNew }
 
 func (n *Node) open(vips []netip.Addr) error {
 	spec, err := loadNode()

@@ -71,6 +71,12 @@ func preparePins(pinPath string) (lock *os.File, err error) {
 	return lockDir(pinPath)
 }
 
+// hasPins reports whether maps are pinned below a path.
+func hasPins(pinPath string) bool {
+	entries, err := os.ReadDir(mapsDir(pinPath))
+	return err == nil && len(entries) > 0
+}
+
 // openOrPin opens the pinned maps of spec, and makes and pins those that are
 // missing.
 func openOrPin(pinPath string, spec *ebpf.CollectionSpec) (map[string]*ebpf.Map, error) {

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -15,6 +16,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/weirlb/weir/pkg/dataplane/passall"
 	"github.com/weirlb/weir/pkg/netdev"
 )
 
@@ -41,6 +43,7 @@ type lab struct {
 	client   *host
 	balancer *host
 	backends []*host
+	programs []io.Closer // on the ports of the switch
 }
 
 // way is one way from the client to the backends: an address of a balancer.
@@ -116,12 +119,30 @@ func (l *lab) plug(label string, number int) (*host, error) {
 		}},
 		netdev.Port{Namespace: l.bridge, Name: label})
 	if err == nil {
-		err = l.bridge.AddBridgePort("lan", label)
+		err = l.openPort(label)
 	}
 	if err != nil {
 		return nil, errors.Join(err, ns.Close())
 	}
 	return h, nil
+}
+
+// openPort makes the switch forward what comes by one of its interfaces.
+func (l *lab) openPort(name string) error {
+	if err := l.bridge.AddBridgePort("lan", name); err != nil {
+		return err
+	}
+	link, err := l.bridge.Interface(name)
+	if err != nil {
+		return err
+	}
+	return l.bridge.Do(func() error {
+		program, err := passall.Attach(link.Index)
+		if err == nil {
+			l.programs = append(l.programs, program)
+		}
+		return err
+	})
 }
 
 // route tells the client that the balancers' addresses are behind the
@@ -156,7 +177,7 @@ func (l *lab) config() (string, error) {
 		}
 		fmt.Fprintf(&b, "- label: %s\n  addresses: [%s]\n  listeners:\n  - port: %d\n    protocol: tcp\n    forward: %s\n",
 			forward, strings.Join(addresses, ", "), port, forward)
-		b.WriteString("    check: {type: http, path: /healthz, interval: 200ms, timeout: 200ms, fall: 2, rise: 2}\n    backends:\n")
+		b.WriteString("    check: {type: http, path: /healthz, interval: 400ms, timeout: 400ms, fall: 2, rise: 2}\n    backends:\n")
 		for i, backend := range l.backends {
 			address := backend.ipv4
 			if i == backendCount-1 {
@@ -181,6 +202,9 @@ func (l *lab) nodePins(h *host) string {
 // close takes the network down.
 func (l *lab) close() error {
 	var errs []error
+	for _, program := range l.programs {
+		errs = append(errs, program.Close())
+	}
 	for _, h := range append([]*host{l.client, l.balancer}, l.backends...) {
 		if h != nil {
 			errs = append(errs, h.Close())

@@ -27,16 +27,16 @@ type process struct {
 	err    error // once exited is closed
 }
 
-// start starts a weir command in a host.
+// start starts a weir command in a host. It runs until it is stopped, also when
+// the context ends: the demo stops it then, in its turn.
 func start(ctx context.Context, h *host, executable string, args ...string) (*process, error) {
-	command := h.Command(ctx, executable, args...)
+	command := h.Command(context.WithoutCancel(ctx), executable, args...)
 	p := &process{
 		name:   fmt.Sprintf("weir %s on %s", args[0], h.label),
 		cmd:    command.Cmd,
 		exited: make(chan struct{}),
 	}
 	p.cmd.Stdout, p.cmd.Stderr = &p.output, &p.output
-	p.cmd.Cancel = func() error { return p.cmd.Process.Signal(syscall.SIGTERM) }
 	p.cmd.WaitDelay = stopPatience
 	if err := command.Start(); err != nil {
 		return nil, fmt.Errorf("starting %s: %w", p.name, err)

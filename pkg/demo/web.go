@@ -66,7 +66,7 @@ func (l *lab) request(ctx context.Context, address netip.Addr, n int) answers {
 	client := http.Client{
 		Timeout: requestTimeout,
 		Transport: &http.Transport{
-			DialContext:       l.client.DialContext,
+			DialContext:       l.dial,
 			DisableKeepAlives: true,
 		},
 	}
@@ -97,6 +97,14 @@ func (l *lab) request(ctx context.Context, address netip.Addr, n int) answers {
 	}
 	_ = group.Wait()
 	return a
+}
+
+// dial connects from the client. It gives up when a request does: an HTTP client
+// lets a connection that it no longer waits for go on being tried.
+func (l *lab) dial(ctx context.Context, network, address string) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	return l.client.DialContext(ctx, network, address)
 }
 
 func get(ctx context.Context, client *http.Client, url string) (label string, err error) {

@@ -39,7 +39,6 @@ func TestReadmeTwoHosts(t *testing.T) {
 	}
 	network := testutil.NewTopology(t)
 	hosts := network.LAN("client", "balancer", "backend")
-	passXDP(t, network.Switch(), hosts[1].Ports[0].SwitchPort)
 	weir, terminals := weirBinary(t), make(map[string]*terminal)
 	for _, h := range hosts {
 		terminals[h.Label] = openTerminal(t, weir, h.Label, h.Namespace)

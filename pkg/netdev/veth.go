@@ -94,7 +94,8 @@ func (p Port) configure() error {
 // that puts a header in front would send them on like that, so the sender must
 // not leave it. And a veth interface takes frames from XDP_TX and redirects
 // only while it polls (NAPI), which receive offload makes it do even if it has
-// no XDP program itself.
+// no XDP program itself. (Without one it polls what XDP_TX sends it late: see
+// package passall.)
 func (n *Namespace) prepareForXDP(iface string) error {
 	return n.Do(func() error {
 		features := []struct {

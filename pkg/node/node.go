@@ -48,6 +48,11 @@ func Run(ctx context.Context, o Options) error {
 	defer server.close()
 	n := &node{options: o, log: o.Logger, program: program}
 	if err := n.start(); err != nil {
+		if !program.New() {
+			// What a killed process left goes on working; the next start
+			// that succeeds can undo it.
+			return err
+		}
 		return errors.Join(err, n.stop())
 	}
 	server.serve(n)

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"testing"
 
+	"github.com/weirlb/weir/pkg/dataplane/passall"
 	"github.com/weirlb/weir/pkg/lb"
 	"github.com/weirlb/weir/pkg/netdev"
 )
@@ -97,6 +98,27 @@ func (n *Topology) plug(host *Host, p Port, bridge string) {
 		netdev.Port{Namespace: host.Namespace, Name: p.Name, MAC: p.MAC, Addresses: []netip.Prefix{p.IPv4, p.IPv6}},
 		netdev.Port{Namespace: n.wires, Name: p.SwitchPort}))
 	n.must(n.wires.AddBridgePort(bridge, p.SwitchPort))
+	PassAll(n.t, n.wires, p.SwitchPort)
+}
+
+// PassAll puts an XDP program that passes everything on an interface until the
+// test ends: see package passall for what needs it.
+func PassAll(t testing.TB, ns *netdev.Namespace, iface string) {
+	t.Helper()
+	link, err := ns.Interface(iface)
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = ns.Do(func() error {
+		program, err := passall.Attach(link.Index)
+		if err == nil {
+			t.Cleanup(func() { _ = program.Close() })
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
 }
 
 // Host returns the host of that label, without a LAN if it is new.

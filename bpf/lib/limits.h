@@ -10,10 +10,10 @@
  */
 #define LISTENERS_MAX	     4096 /* entries of listeners4, of listeners6 and of vips */
 #define LISTENER_IDS_MAX     4096 /* listeners, however many addresses each has */
-#define BACKENDS_MAX	     262144 /* pool entries */
-#define BACKEND_COUNTERS_MAX 262144 /* backends */
+#define BACKENDS_MAX	     131072 /* pool entries */
+#define BACKEND_COUNTERS_MAX 131072 /* backends */
 #define SLOT_LINES_MAX	     (16777216 / SLOTS_PER_LINE)
-#define NAMES_MAX	     270336 /* labels of backends and balancers */
+#define NAMES_MAX	     135168 /* labels of backends and balancers */
 
 /* Entries of listener_cache4 and of listener_cache6, on each CPU. */
 #define LISTENER_CACHE_BITS 11

@@ -79,7 +79,7 @@ func Defaults() Agent {
 		TunnelSource6: netip.MustParsePrefix("100::/64"),      // RFC 6666, discard-only
 		Limits: Limits{
 			Listeners: 4096,
-			Backends:  262_144,
+			Backends:  131_072,
 			Slots:     16_777_216,
 		},
 	}

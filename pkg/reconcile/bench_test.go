@@ -12,7 +12,7 @@ import (
 )
 
 // benchLimits are the default sizes of the tables.
-var benchLimits = dataplane.Limits{Listeners: 4096, Backends: 262144, Slots: 1 << 24}
+var benchLimits = dataplane.Limits{Listeners: 4096, Backends: 131072, Slots: 1 << 24}
 
 func openBench(b *testing.B, store Store) *Reconciler {
 	b.Helper()

@@ -5,7 +5,9 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"maps"
 	"net/netip"
@@ -77,6 +79,9 @@ func Run(ctx context.Context, o Options) error {
 	// The sockets first: they show at once, and without a trace, that another
 	// agent runs.
 	listener, err := control.Listen(file.Agent.Socket)
+	if errors.Is(err, fs.ErrPermission) {
+		return fmt.Errorf("%w: run as root", err)
+	}
 	if err != nil {
 		return err
 	}

@@ -4,6 +4,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -156,13 +157,16 @@ func (a *Agent) commit(ctx context.Context, file *config.File, ix index) (contro
 	if err != nil {
 		return control.ApplyReport{}, err
 	}
+	if !a.state.ready { // later it is noteReload that knows how it went
+		a.state.config = control.ConfigStatus{
+			File: a.options.ConfigPath, Own: a.options.ConfigPath, LastReload: time.Now(), ReloadOK: true,
+		}
+	}
+	a.state.config.Hash = file.Hash
 	a.state.file, a.state.index, a.state.ready = file, ix, true
 	a.watch(nil, &ix)
 	if err := a.links.setKnobs(knobs(file)); err != nil {
 		a.log.Warn("the program keeps parts that the configuration no longer uses", "err", err)
-	}
-	a.state.config = control.ConfigStatus{
-		File: a.options.ConfigPath, Own: a.options.ConfigPath, Hash: file.Hash, LastReload: time.Now(), ReloadOK: true,
 	}
 	out := applyReport(report)
 	out.Hash, out.Duration = file.Hash, time.Since(began)
@@ -189,8 +193,10 @@ func restartNeeded(old, new *config.Agent) error {
 		{"bpf_object", old.BPFObject, new.BPFObject},
 		{"socket", old.Socket, new.Socket},
 		{"pin_path", old.PinPath, new.PinPath},
-		{"metrics", old.Metrics, new.Metrics},
-		{"limits", old.Limits, new.Limits},
+		{"metrics", cmp.Or(old.Metrics, "off"), cmp.Or(new.Metrics, "off")},
+		{"limits.listeners", old.Limits.Listeners, new.Limits.Listeners},
+		{"limits.backends", old.Limits.Backends, new.Limits.Backends},
+		{"limits.slots", old.Limits.Slots, new.Limits.Slots},
 	} {
 		if s.old != s.new {
 			return fmt.Errorf("agent.%s: %w: from %v to %v", s.key, ErrRestart, s.old, s.new)

@@ -18,7 +18,8 @@ func mapsCommand(env *Environment) *cli.Command {
 		UsageText: "weir maps [FLAGS]\n       weir maps dump NAME [FLAGS]\n       weir maps lookup NAME KEY [FLAGS]",
 		Category:  groupLook,
 		Description: `Alone, lists the maps. ENTRIES are those in use, of at most MAX; of the map slots
-both are slots. agent.limits sets the sizes.
+both are slots. agent.limits sets the sizes. Of a cache of listeners MAX is the size
+on each CPU, and ENTRIES are the current ones of the CPU that has most.
 
 Examples:
   weir maps

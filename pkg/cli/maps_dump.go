@@ -18,6 +18,12 @@ func mapsDumpCommand(env *Environment) *cli.Command {
 		UsageText: "weir maps dump NAME [FLAGS]",
 		Description: `Of arrays it shows what is in use; of slots, ranges of equal ones.
 
+Of a cache of listeners it shows what CPUs have looked up. A CPU goes by entries
+that are CURRENT: from after the last change of listeners. AGREES says whether
+listeners4 or listeners6 has the same now. An entry that is CURRENT and does not
+agree is wrong, unless a listener is changing at this moment; an agent that
+starts makes all CPUs look again.
+
 Maps:
   ` + mapHelp(func(v mapView) string { return v.what }) + `
 

@@ -4,7 +4,6 @@
 package cli
 
 import (
-	"cmp"
 	"net/netip"
 	"slices"
 	"strings"
@@ -82,9 +81,7 @@ func (in *inspection) dumpListeners(family func(netip.Addr) bool) (listing, erro
 			keys = append(keys, k)
 		}
 	}
-	slices.SortFunc(keys, func(a, b dataplane.ListenerKey) int {
-		return cmp.Or(a.Address.Compare(b.Address), cmp.Compare(a.Port, b.Port), cmp.Compare(a.Protocol, b.Protocol))
-	})
+	slices.SortFunc(keys, dataplane.ListenerKey.Compare)
 	var rows []listenerEntryRow
 	for _, k := range keys {
 		rows = append(rows, in.listenerEntry(k, entries[k]))

@@ -90,8 +90,7 @@ func vipColumns() []column {
 }
 
 func (r vipRow) cells() []string {
-	yes := map[bool]string{true: "yes", false: "no"}
-	return []string{r.Address.String(), r.Balancer, countText(r.BalancerID), yes[r.TCP], yes[r.UDP]}
+	return []string{r.Address.String(), r.Balancer, countText(r.BalancerID), yesText(r.TCP), yesText(r.UDP)}
 }
 
 func (in *inspection) vip(addr netip.Addr, v dataplane.VIP) vipRow {

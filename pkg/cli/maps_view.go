@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/weirlb/weir/pkg/dataplane"
 	"github.com/weirlb/weir/pkg/lb"
 )
 
@@ -35,9 +36,24 @@ func mapViews() []mapView {
 			dump: dumpBackends, lookup: lookupNumber("backends", "17", findBackend),
 		},
 		{
+			name: "listener_cache4", what: "what each CPU keeps of listeners4",
+			key: "ADDRESS:PORT/PROTO", example: "203.0.113.10:443/tcp",
+			dump: dumpCache4, lookup: lookupCache("listener_cache4", dataplane.IPv4, "203.0.113.10:443/tcp"),
+		},
+		{
+			name: "listener_cache6", what: "what each CPU keeps of listeners6",
+			key: "[ADDRESS]:PORT/PROTO", example: "[2001:db8::10]:443/tcp",
+			dump: dumpCache6, lookup: lookupCache("listener_cache6", dataplane.IPv6, "[2001:db8::10]:443/tcp"),
+		},
+		{
 			name: "listener_counters", what: "packets and bytes by listener, forwarded and dropped",
 			key: "BALANCER/PORT/PROTO", example: "web/443/tcp",
 			dump: dumpListenerCounters, lookup: lookupListenerCounter,
+		},
+		{
+			name: "listener_generation", what: "a number that goes up with each change of listeners",
+			key: "0", example: "0",
+			dump: dumpGeneration, lookup: lookupNumber("listener_generation", "0", findGeneration),
 		},
 		{
 			name: "listeners4", what: "listeners by IPv4 address, port and protocol",
@@ -91,7 +107,7 @@ func findView(name string) (mapView, error) {
 func mapHelp(text func(mapView) string) string {
 	var lines []string
 	for _, v := range mapViews() {
-		lines = append(lines, fmt.Sprintf("%-18s %s", v.name, text(v)))
+		lines = append(lines, fmt.Sprintf("%-19s %s", v.name, text(v)))
 	}
 	return strings.Join(lines, "\n  ")
 }

@@ -115,6 +115,13 @@ func join[T fmt.Stringer](values []T, sep string) string {
 	return strings.Join(texts, sep)
 }
 
+func yesText(yes bool) string {
+	if yes {
+		return "yes"
+	}
+	return "no"
+}
+
 // orDash stands for what is not there.
 func orDash(text string) string {
 	if text == "" {

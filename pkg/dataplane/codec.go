@@ -98,6 +98,14 @@ func decodeListener(l weirListener) Listener {
 	return out
 }
 
+func decodeCached4(c weirListenerCache4) CachedListener {
+	return CachedListener{Key: decodeKey4(c.Key), Generation: c.Generation, Listener: decodeListener(c.Listener)}
+}
+
+func decodeCached6(c weirListenerCache6) CachedListener {
+	return CachedListener{Key: decodeKey6(c.Key), Generation: c.Generation, Listener: decodeListener(c.Listener)}
+}
+
 func encodeVIP(v VIP) weirVip {
 	var protocols weirVipProtocols
 	if v.TCP {

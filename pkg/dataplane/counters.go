@@ -65,29 +65,40 @@ func resetCounter[V comparable](t *Tables, m *ebpf.Map, id uint32) error {
 // sumCPUs reads entries 0 to n-1 of a per-CPU array and sums each over the
 // CPUs.
 func sumCPUs[V, S any](m *ebpf.Map, n uint32, add func(*S, V)) ([]S, error) {
+	sums := make([]S, 0, n)
+	err := readCPUs(m, n, func(values []V) {
+		var sum S
+		for _, v := range values {
+			add(&sum, v)
+		}
+		sums = append(sums, sum)
+	})
+	return sums, err
+}
+
+// readCPUs calls fn for each of the entries 0 to n-1 of a per-CPU array, in
+// that order, with its values by the number of the CPU. They are fn's until it
+// returns.
+func readCPUs[V any](m *ebpf.Map, n uint32, fn func(values []V)) error {
 	cpus, err := ebpf.PossibleCPU()
 	if err != nil {
-		return nil, fmt.Errorf("counting CPUs: %w", err)
+		return fmt.Errorf("counting CPUs: %w", err)
 	}
-	sums := make([]S, 0, n)
 	size := min(n, readBatch)
 	keys, values := make([]uint32, size), make([]V, int(size)*cpus)
 	var cursor ebpf.MapBatchCursor
-	for uint32(len(sums)) < n {
+	for done := uint32(0); done < n; {
 		read, err := m.BatchLookup(&cursor, keys, values, nil)
 		if err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
-			return nil, fmt.Errorf("reading %s: %w", m, err)
+			return fmt.Errorf("reading %s: %w", m, err)
 		}
-		for i := 0; i < read && uint32(len(sums)) < n; i++ {
-			var sum S
-			for _, v := range values[i*cpus : (i+1)*cpus] {
-				add(&sum, v)
-			}
-			sums = append(sums, sum)
+		for i := 0; i < read && done < n; i++ {
+			fn(values[i*cpus : (i+1)*cpus])
+			done++
 		}
 		if err != nil {
 			break
 		}
 	}
-	return sums, nil
+	return nil
 }

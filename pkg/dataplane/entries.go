@@ -4,6 +4,7 @@
 package dataplane
 
 import (
+	"cmp"
 	"net/netip"
 
 	"github.com/weirlb/weir/pkg/lb"
@@ -16,6 +17,19 @@ type ListenerKey struct {
 	Port     uint16
 	Protocol lb.Protocol
 }
+
+// Compare orders keys by address, port and protocol.
+func (k ListenerKey) Compare(o ListenerKey) int {
+	return cmp.Or(k.Address.Compare(o.Address), cmp.Compare(k.Port, o.Port), cmp.Compare(k.Protocol, o.Protocol))
+}
+
+// Family is the version of IP that a map is for.
+type Family uint8
+
+const (
+	IPv4 Family = 4
+	IPv6 Family = 6
+)
 
 // Listener is the entry of a listener, the same under all of its keys.
 type Listener struct {

@@ -18,7 +18,9 @@ import (
 )
 
 // MapInfo describes one of the maps. Entries of the map slots are slots, of
-// which the kernel holds SlotsPerLine under one key.
+// which the kernel holds SlotsPerLine under one key. Entries of a cache of
+// listeners are those that are current on the CPU that has most of them:
+// MaxEntries is what each CPU has room for.
 type MapInfo struct {
 	Name       string
 	Type       string // as bpftool names it, such as "percpu_array"
@@ -40,7 +42,7 @@ func (t *Tables) Maps() ([]MapInfo, error) {
 		if name == weirMapSlots {
 			info.MaxEntries *= SlotsPerLine
 		}
-		info.Fixed = name == weirMapReasonCounters
+		info.Fixed = name == weirMapReasonCounters || name == weirMapListenerGeneration
 		kernel, err := m.Info()
 		if err != nil {
 			return nil, fmt.Errorf("asking the kernel about %s: %w", m, err)
@@ -54,22 +56,28 @@ func (t *Tables) Maps() ([]MapInfo, error) {
 
 func (t *Tables) byName() map[string]*ebpf.Map {
 	return map[string]*ebpf.Map{
-		weirMapBackendCounters:  t.maps.BackendCounters,
-		weirMapBackends:         t.maps.Backends,
-		weirMapListenerCounters: t.maps.ListenerCounters,
-		weirMapListeners4:       t.maps.Listeners4,
-		weirMapListeners6:       t.maps.Listeners6,
-		weirMapNames:            t.maps.Names,
-		weirMapReasonCounters:   t.maps.ReasonCounters,
-		weirMapSlots:            t.maps.Slots,
-		weirMapVips:             t.maps.Vips,
+		weirMapBackendCounters:    t.maps.BackendCounters,
+		weirMapBackends:           t.maps.Backends,
+		weirMapListenerCache4:     t.maps.ListenerCache4,
+		weirMapListenerCache6:     t.maps.ListenerCache6,
+		weirMapListenerCounters:   t.maps.ListenerCounters,
+		weirMapListenerGeneration: t.maps.ListenerGeneration,
+		weirMapListeners4:         t.maps.Listeners4,
+		weirMapListeners6:         t.maps.Listeners6,
+		weirMapNames:              t.maps.Names,
+		weirMapReasonCounters:     t.maps.ReasonCounters,
+		weirMapSlots:              t.maps.Slots,
+		weirMapVips:               t.maps.Vips,
 	}
 }
 
 // entries returns how many entries of each map are in use. An array has all of
 // its entries always: of those count the ones that a listener refers to.
 func (t *Tables) entries() (map[string]uint32, error) {
-	used := map[string]uint32{weirMapReasonCounters: t.maps.ReasonCounters.MaxEntries()}
+	used := map[string]uint32{
+		weirMapReasonCounters:     t.maps.ReasonCounters.MaxEntries(),
+		weirMapListenerGeneration: t.maps.ListenerGeneration.MaxEntries(),
+	}
 	listeners, err := t.Listeners()
 	if err != nil {
 		return nil, err
@@ -102,6 +110,11 @@ func (t *Tables) entries() (map[string]uint32, error) {
 	for key := range names {
 		if key.Kind == NameBackend { // it is named as long as its counters are its own
 			used[weirMapBackendCounters]++
+		}
+	}
+	for name, f := range map[string]Family{weirMapListenerCache4: IPv4, weirMapListenerCache6: IPv6} {
+		if used[name], err = t.mostCached(f); err != nil {
+			return nil, err
 		}
 	}
 	return used, nil

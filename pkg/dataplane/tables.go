@@ -85,14 +85,14 @@ func (t *Tables) DeleteListener(k ListenerKey) error {
 func (t *Tables) dropCaches() error {
 	t.generation.Lock()
 	defer t.generation.Unlock()
-	m, key := t.maps.ListenerGeneration, uint32(0)
-	var generation uint32
-	if err := m.Lookup(&key, &generation); err != nil {
-		return fmt.Errorf("reading %s: %w", m, err)
+	generation, err := t.ListenerGeneration()
+	if err != nil {
+		return err
 	}
 	if generation++; generation == 0 { // an empty entry of a cache has 0
 		generation = 1
 	}
+	m, key := t.maps.ListenerGeneration, uint32(0)
 	if err := m.Put(&key, &generation); err != nil {
 		return fmt.Errorf("writing to %s: %w", m, err)
 	}

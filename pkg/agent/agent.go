@@ -40,7 +40,8 @@ type Agent struct {
 	options  Options
 	log      *slog.Logger
 	started  time.Time
-	plane    *dataplane.Dataplane
+	running  context.Context // ends when the agent stops
+	plane    plane
 	checker  *health.Checker
 	resolver *netdev.Resolver
 	changes  changes
@@ -56,11 +57,33 @@ type Agent struct {
 
 // state is what the agent's decisions rest on.
 type state struct {
-	reconciler *reconcile.Reconciler
+	reconciler reconciler
 	file       *config.File
 	index      index
 	config     control.ConfigStatus
 	ready      bool
+	behind     bool // a change has not reached the tables
+}
+
+// plane is what the agent needs of a dataplane.Dataplane.
+type plane interface {
+	New() bool
+	Tables() *dataplane.Tables
+	Knobs() dataplane.Knobs
+	SetKnobs(dataplane.Knobs) error
+	Attach(dataplane.Interface, dataplane.Mode) (dataplane.Attachment, error)
+	Detach(name string) error
+	Attachments() []dataplane.Attachment
+	Remove() error
+	Close() error
+}
+
+// reconciler is what the agent needs of a reconcile.Reconciler.
+type reconciler interface {
+	Plan(reconcile.Desired) error
+	Apply(context.Context, reconcile.Desired) (reconcile.Report, error)
+	Update(context.Context, []reconcile.Change) (reconcile.Report, error)
+	Collect(context.Context) (reconcile.Report, error)
 }
 
 // Run runs an agent until the context ends, and leaves the data plane running.
@@ -96,22 +119,38 @@ func Run(ctx context.Context, o Options) error {
 
 	a := &Agent{options: o, log: o.Logger, started: time.Now()}
 	if err := a.open(ctx, file); err != nil {
+		if ctx.Err() != nil {
+			o.Logger.Info("stopped before the data plane was loaded", "err", err)
+			return nil
+		}
 		return err
 	}
 	defer a.close()
 
-	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return a.checker.Run(ctx) })
-	group.Go(func() error { return a.resolver.Run(ctx) })
-	group.Go(func() error { return a.serveControl(ctx, listener) })
-	group.Go(func() error { return a.serveMetrics(ctx, metrics) })
-	group.Go(func() error { return a.run(ctx, file) })
-	return group.Wait()
+	group, running := errgroup.WithContext(ctx)
+	a.running = running
+	group.Go(func() error { return a.checker.Run(running) })
+	group.Go(func() error { return a.resolver.Run(running) })
+	group.Go(func() error { return a.serveControl(running, listener) })
+	group.Go(func() error { return a.serveMetrics(running, metrics) })
+	group.Go(func() error { return a.run(running, file) })
+	return stopped(ctx, group.Wait())
+}
+
+// stopped returns how an agent ended: being told to is no error.
+func stopped(ctx context.Context, err error) error {
+	if ctx.Err() != nil && (errors.Is(err, errStopping) || errors.Is(err, context.Canceled)) {
+		return nil
+	}
+	return err
 }
 
 // close lets go of the data plane, which goes on without the agent. One that an
-// agent made and never got to fill is taken away.
+// agent made and never got to fill is taken away. A configuration that is being
+// applied by the control API is waited for, which may outlive its server.
 func (a *Agent) close() {
+	a.applying.Lock()
+	defer a.applying.Unlock()
 	a.resolver.Close()
 	if a.plane.New() && !a.Status().Ready {
 		if err := a.plane.Remove(); err != nil {
@@ -122,15 +161,16 @@ func (a *Agent) close() {
 }
 
 // open makes the parts of the agent, which touches no packet yet.
-func (a *Agent) open(ctx context.Context, file *config.File) (err error) {
+func (a *Agent) open(ctx context.Context, file *config.File) error {
 	a.changes.init()
-	a.links.init(a.log, a.interfaceBack)
+	a.links.init(a.log, a.interfacesChanged)
 	a.checker = health.New(health.Options{Logger: a.log, OnChange: a.healthChanged})
+	var err error
 	a.resolver, err = netdev.NewResolver(netdev.ResolverOptions{Logger: a.log, OnChange: a.nextHopsChanged})
 	if err != nil {
 		return err
 	}
-	a.plane, err = dataplane.Open(ctx, dataplane.Options{
+	plane, err := dataplane.Open(ctx, dataplane.Options{
 		PinPath: file.Agent.PinPath,
 		Object:  file.Agent.BPFObject,
 		Limits: dataplane.Limits{
@@ -144,24 +184,30 @@ func (a *Agent) open(ctx context.Context, file *config.File) (err error) {
 		a.resolver.Close()
 		return err
 	}
-	a.links.plane = a.plane
-	a.state.reconciler, err = reconcile.Open(a.plane.Tables(), reconcile.Options{})
+	a.plane, a.links.plane = plane, plane
+	tables, err := reconcile.Open(plane.Tables(), reconcile.Options{})
 	if err != nil {
 		a.close()
+		return err
 	}
-	return err
+	a.state.reconciler = tables
+	return nil
 }
 
 // run makes the first configuration the running one and then keeps the tables
 // in step with whatever changes.
 func (a *Agent) run(ctx context.Context, file *config.File) error {
-	if _, err := a.start(ctx, file); err != nil {
+	defer func() { // not while a configuration is being applied, which starts the links anew
+		a.applying.Lock()
+		defer a.applying.Unlock()
+		a.links.stop()
+	}()
+	if err := a.start(ctx, file); err != nil {
 		return err
 	}
 	var reloads sync.WaitGroup
 	reloads.Go(func() { a.reloads(ctx) })
 	defer reloads.Wait()
-	defer a.links.stop()
 
 	tidy := time.NewTicker(tidyInterval)
 	defer tidy.Stop()
@@ -200,9 +246,9 @@ func (a *Agent) healthChanged(t lb.Target, _ health.Status) { a.changes.addTarge
 
 func (a *Agent) nextHopsChanged(addrs []netip.Addr) { a.changes.addAddresses(addrs) }
 
-// interfaceBack has all listeners looked at again after the program was put on
-// an interface that had been away: backends behind it are reachable again.
-func (a *Agent) interfaceBack() {
+// interfacesChanged has all listeners looked at again after an interface went
+// away or came back, and with it the backends behind it.
+func (a *Agent) interfacesChanged() {
 	a.mu.Lock()
 	addrs := slices.Collect(maps.Keys(a.state.index.byAddress))
 	a.mu.Unlock()

@@ -8,11 +8,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime/debug"
+	"slices"
 	"time"
 
 	"github.com/weirlb/weir/pkg/config"
 	"github.com/weirlb/weir/pkg/control"
+	"github.com/weirlb/weir/pkg/dataplane"
 	"github.com/weirlb/weir/pkg/lb"
 	"github.com/weirlb/weir/pkg/reconcile"
 )
@@ -26,23 +27,33 @@ const settleTimeout = 5 * time.Second
 // started with it can fulfil.
 var ErrRestart = errors.New("takes a restart of the agent to change")
 
+// errStopping ends what waits when the agent is told to stop.
+var errStopping = errors.New("the agent is stopping")
+
 // start makes the first configuration the running one. It goes on from the
 // health that an earlier agent left in the tables, so that no flow moves.
-func (a *Agent) start(ctx context.Context, file *config.File) (control.ApplyReport, error) {
-	a.applying.Lock()
-	defer a.applying.Unlock()
-
+func (a *Agent) start(ctx context.Context, file *config.File) error {
 	before, err := a.plane.Tables().Snapshot()
 	if err != nil {
-		return control.ApplyReport{}, err
+		return err
 	}
-	k := knobs(file)
-	k.Features = k.Features.Union(tableFeatures(before))
-	if err := a.links.setKnobs(k); err != nil {
-		return control.ApplyReport{}, err
-	}
-	if err := a.links.set(ctx, file.Agent.Interfaces, file.Agent.XDPMode); err != nil {
-		return control.ApplyReport{}, err
+	return a.startFrom(ctx, file, before)
+}
+
+// startFrom starts with the tables as they are. What an earlier agent left on
+// the interfaces fits them, by a seed that only it knew, and stays until they
+// change.
+func (a *Agent) startFrom(ctx context.Context, file *config.File, before *dataplane.Snapshot) error {
+	a.applying.Lock()
+	defer a.applying.Unlock()
+	ctx, cancel := a.whileRunning(ctx)
+	defer cancel()
+
+	if a.plane.New() { // at once: if it cannot be attached, nobody has to wait to hear of it
+		if err := a.links.extend(file.Agent.Interfaces, file.Agent.XDPMode); err != nil {
+			return err
+		}
+		a.links.want(file.Agent.Interfaces)
 	}
 	known := make(map[control.BackendKey]lb.Health)
 	for _, b := range before.Backends {
@@ -50,8 +61,50 @@ func (a *Agent) start(ctx context.Context, file *config.File) (control.ApplyRepo
 	}
 	ix := newIndex(file.Balancers)
 	a.watch(ix.initial(known), &ix)
-	a.settle(ctx)
-	return a.commit(ctx, file, ix)
+	if err := a.settle(ctx); err != nil {
+		return err
+	}
+	if !a.plane.New() {
+		if err := a.takeOver(file, before); err != nil {
+			return err
+		}
+	}
+	_, err := a.commit(ctx, file, ix)
+	return err
+}
+
+// takeOver puts the agent's program in the place of the earlier agent's. New
+// interfaces come first, as they are what can fail.
+func (a *Agent) takeOver(file *config.File, before *dataplane.Snapshot) error {
+	var had, added []string
+	for _, attached := range a.plane.Attachments() {
+		had = append(had, attached.Name)
+	}
+	for _, name := range file.Agent.Interfaces {
+		if !slices.Contains(had, name) {
+			added = append(added, name)
+		}
+	}
+	if err := a.links.extend(added, file.Agent.XDPMode); err != nil {
+		return err
+	}
+	k := knobs(file)
+	k.Features = k.Features.Union(tableFeatures(before))
+	err := a.links.setKnobs(k)
+	if err == nil {
+		err = a.links.extend(file.Agent.Interfaces, file.Agent.XDPMode)
+	}
+	if err != nil {
+		return errors.Join(err, a.links.keep(had))
+	}
+	return nil
+}
+
+// whileRunning returns a context that ends with ctx or when the agent stops.
+func (a *Agent) whileRunning(ctx context.Context) (context.Context, func()) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	stop := context.AfterFunc(a.running, func() { cancel(errStopping) })
+	return ctx, func() { stop(); cancel(nil) }
 }
 
 // Apply makes a configuration the running one, as a whole or not at all.
@@ -73,6 +126,11 @@ func (a *Agent) Apply(ctx context.Context, name string, data []byte) (control.Ap
 func (a *Agent) replace(ctx context.Context, file *config.File) (control.ApplyReport, error) {
 	a.applying.Lock()
 	defer a.applying.Unlock()
+	if a.running.Err() != nil {
+		return control.ApplyReport{}, errStopping
+	}
+	ctx, cancel := a.whileRunning(ctx)
+	defer cancel()
 
 	a.mu.Lock()
 	old, oldIndex := a.state.file, a.state.index
@@ -83,6 +141,9 @@ func (a *Agent) replace(ctx context.Context, file *config.File) (control.ApplyRe
 		err = a.state.reconciler.Plan(a.desired(file))
 	}
 	a.mu.Unlock()
+	if err == nil {
+		err = a.links.exist(file.Agent.Interfaces)
+	}
 	if err != nil {
 		return control.ApplyReport{}, err
 	}
@@ -97,18 +158,20 @@ func (a *Agent) replace(ctx context.Context, file *config.File) (control.ApplyRe
 
 // switchTo has the interfaces, the program and the tables follow a new
 // configuration. While it waits for first results, changes of the old one go
-// on reaching the tables.
+// on reaching the tables: until then the program can only do more than before.
 func (a *Agent) switchTo(ctx context.Context, old, file *config.File, oldIndex *index, ix index) (control.ApplyReport, error) {
-	k := knobs(file)
-	k.Features = k.Features.Union(knobs(old).Features)
+	k := knobs(old)
+	k.Features = k.Features.Union(knobs(file).Features)
 	if err := a.links.setKnobs(k); err != nil {
 		return control.ApplyReport{}, err
 	}
-	if err := a.links.set(ctx, file.Agent.Interfaces, file.Agent.XDPMode); err != nil {
+	if err := a.links.extend(file.Agent.Interfaces, file.Agent.XDPMode); err != nil {
 		return control.ApplyReport{}, err
 	}
 	a.watch(ix.initial(a.knownHealth(oldIndex)), oldIndex, &ix)
-	a.settle(ctx)
+	if err := a.settle(ctx); err != nil {
+		return control.ApplyReport{}, err
+	}
 	return a.commit(ctx, file, ix)
 }
 
@@ -124,57 +187,6 @@ func (a *Agent) knownHealth(ix *index) map[control.BackendKey]lb.Health {
 		}
 	}
 	return known
-}
-
-// back restores what a configuration that failed midway has changed.
-func (a *Agent) back(ctx context.Context, old *config.File, ix index) error {
-	a.log.Error("going back to the configuration before", "hash", old.Hash)
-	if err := a.links.set(ctx, old.Agent.Interfaces, old.Agent.XDPMode); err != nil {
-		return fmt.Errorf("and going back: %w", err)
-	}
-	a.watch(nil, &ix)
-	if _, err := a.commit(ctx, old, ix); err != nil {
-		return fmt.Errorf("and going back: %w", err)
-	}
-	return nil
-}
-
-// settle waits until checks and neighbours have answered, within bounds.
-func (a *Agent) settle(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, settleTimeout)
-	defer cancel()
-	if err := errors.Join(a.resolver.Wait(ctx), a.checker.Ready(ctx)); err != nil {
-		a.log.Warn("some backends have not answered yet, going on without them", "waited", settleTimeout)
-	}
-}
-
-// commit has the tables follow a configuration and makes it the running one.
-func (a *Agent) commit(ctx context.Context, file *config.File, ix index) (control.ApplyReport, error) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	began := time.Now()
-	report, err := a.state.reconciler.Apply(ctx, a.desired(file))
-	if err != nil {
-		return control.ApplyReport{}, err
-	}
-	if !a.state.ready { // later it is noteReload that knows how it went
-		a.state.config = control.ConfigStatus{
-			File: a.options.ConfigPath, Own: a.options.ConfigPath, LastReload: time.Now(), ReloadOK: true,
-		}
-	}
-	a.state.config.Hash = file.Hash
-	a.state.file, a.state.index, a.state.ready = file, ix, true
-	a.watch(nil, &ix)
-	if err := a.links.setKnobs(knobs(file)); err != nil {
-		a.log.Warn("the program keeps parts that the configuration no longer uses", "err", err)
-	}
-	out := applyReport(report)
-	out.Hash, out.Duration = file.Hash, time.Since(began)
-	a.log.Info("configuration applied", "hash", file.Hash, "duration", out.Duration,
-		"added", out.Added, "removed", out.Removed, "changed", out.Changed, "slots", out.Slots, "writes", out.MapWrites)
-	// Reading a large file takes many times the memory that its contents do.
-	debug.FreeOSMemory()
-	return out, nil
 }
 
 func applyReport(r reconcile.Report) control.ApplyReport {
@@ -211,6 +223,9 @@ func (a *Agent) reload(ctx context.Context) {
 	if err == nil {
 		_, err = a.replace(ctx, file)
 	}
+	if errors.Is(err, errStopping) {
+		return
+	}
 	if err != nil {
 		a.log.Error("configuration not reloaded, the one before stays", "file", a.options.ConfigPath, "err", err)
 	}
@@ -231,51 +246,5 @@ func (a *Agent) noteReload(file string, err error) {
 		a.state.config.Error = err.Error() // which begins with the file
 	default:
 		a.state.config.Error = fmt.Sprintf("%s: %v", file, err)
-	}
-}
-
-// applyChanges has the tables follow the backends whose health or next hop has
-// changed. After a change that failed midway the whole state is applied.
-func (a *Agent) applyChanges(ctx context.Context) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	began := time.Now()
-	var changes []reconcile.Change
-	for key := range a.changes.take(&a.state.index) {
-		changes = append(changes, reconcile.Change{
-			Balancer: key.Balancer, Listener: a.desiredListener(a.state.index.listeners[key]),
-		})
-	}
-	if len(changes) == 0 {
-		return
-	}
-	report, err := a.state.reconciler.Update(ctx, changes)
-	if errors.Is(err, reconcile.ErrUnfinished) {
-		report, err = a.state.reconciler.Apply(ctx, a.desired(a.state.file))
-	}
-	if err != nil {
-		a.log.Error("tables not updated, trying again within a second", "listeners", len(changes), "err", err)
-		return
-	}
-	if report.Writes() > 0 {
-		a.log.Info("tables updated", "listeners", len(changes), "slots", report.Slots,
-			"writes", report.Writes(), "duration", time.Since(began))
-	}
-}
-
-// tidy removes from the tables what nothing refers to any more, and finishes a
-// change that failed midway.
-func (a *Agent) tidy(ctx context.Context) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	_, err := a.state.reconciler.Collect(ctx)
-	if err == nil {
-		_, err = a.state.reconciler.Update(ctx, nil)
-	}
-	if errors.Is(err, reconcile.ErrUnfinished) {
-		_, err = a.state.reconciler.Apply(ctx, a.desired(a.state.file))
-	}
-	if err != nil && ctx.Err() == nil {
-		a.log.Error("tables not tidied, trying again within a second", "err", err)
 	}
 }

@@ -55,9 +55,8 @@ func (a *Agent) nextHop(l *lb.Listener, b lb.Backend) (lb.NextHop, error) {
 		return lb.NextHop{}, fmt.Errorf("forward: dsr needs a backend on the same link, "+
 			"but %s is behind the router %s; use ipip", b.Address.Addr(), hop.Gateway)
 	}
-	if name, ok := a.links.name(hop.Interface); !ok {
-		return lb.NextHop{}, fmt.Errorf("%s is reached by %s, which is not attached; "+
-			"add it to agent.interfaces", b.Address.Addr(), name)
+	if err := a.links.sendsTo(hop.Interface); err != nil {
+		return lb.NextHop{}, fmt.Errorf("%s is reached by %w", b.Address.Addr(), err)
 	}
 	return hop, nil
 }

@@ -33,7 +33,7 @@ struct {
 /* Packets and bytes by reason. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, NODE_REASON_MAX);
+	__uint(max_entries, REASONS_MAX);
 	__type(key, __u32); /* enum node_reason */
 	__type(value, struct traffic);
 } node_counters SEC(".maps");
@@ -64,7 +64,7 @@ int weir_node(struct xdp_md *ctx)
 
 	reason = parse_inner(&pkt, &inner);
 	if (reason)
-		return verdict(&pkt, reason, XDP_DROP);
+		return verdict(&pkt, reason, XDP_PASS);
 	if (!bpf_map_lookup_elem(&node_vips, &inner.destination))
 		return verdict(&pkt, NODE_REASON_PASS_NOT_OURS, XDP_PASS);
 

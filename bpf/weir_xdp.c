@@ -85,7 +85,10 @@ static __always_inline int balance(struct xdp_md *ctx, struct packet *pkt,
 	if (!backend->ifindex)
 		return drop(pkt, listener, REASON_DROP_NO_NEXTHOP);
 
-	reason = forward(ctx, pkt, backend, hash);
+	if (use_dsr && backend->forward == FORWARD_DSR && is_on_its_way(pkt, backend))
+		return verdict(pkt, REASON_PASS_ON_ITS_WAY, XDP_PASS);
+
+	reason = forward(ctx, pkt, backend, outer_hash(pkt, listener, hash));
 	if (reason != REASON_FORWARDED)
 		return drop(pkt, listener, reason);
 	count_listener_forwarded(listener->id, pkt->frame_len);

@@ -46,7 +46,7 @@ static __always_inline enum node_reason parse_inner(const struct packet *pkt, st
 
 		if ((void *)(ip4 + 1) > pkt->data_end || ip4->version != 4 || ip4->ihl < 5 ||
 		    bpf_ntohs(ip4->tot_len) < ip4->ihl * 4 || bpf_ntohs(ip4->tot_len) > pkt->l4_len)
-			return NODE_REASON_DROP_MALFORMED;
+			return NODE_REASON_PASS_MALFORMED;
 		inner->destination.address[2] = bpf_htonl(0xffff);
 		inner->destination.address[3] = ip4->daddr;
 	} else {
@@ -54,7 +54,7 @@ static __always_inline enum node_reason parse_inner(const struct packet *pkt, st
 
 		if ((void *)(ip6 + 1) > pkt->data_end || ip6->version != 6 ||
 		    sizeof(*ip6) + bpf_ntohs(ip6->payload_len) > pkt->l4_len)
-			return NODE_REASON_DROP_MALFORMED;
+			return NODE_REASON_PASS_MALFORMED;
 		__builtin_memcpy(inner->destination.address, &ip6->daddr,
 				 sizeof(inner->destination.address));
 	}

@@ -10,6 +10,17 @@
 #include "ethernet.h"
 #include "parse.h"
 
+/* Whether the frame is addressed to the backend: another balancer sent it. Two
+ * that sent on each other's frames would do so for ever, as dsr has no time to
+ * live.
+ */
+static __always_inline bool is_on_its_way(const struct packet *pkt, const struct backend *backend)
+{
+	const __u64 mac_bits = ~0ULL >> 16;
+
+	return !((*(const word64 *)pkt->eth ^ *(const word64 *)backend->dst_mac) & mac_bits);
+}
+
 static __always_inline enum reason forward_dsr(struct packet *pkt, const struct backend *backend)
 {
 	if (pkt->l3_len > backend->mtu)

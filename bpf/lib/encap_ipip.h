@@ -53,8 +53,8 @@ static __always_inline __u32 later_half(__u16 value)
 }
 
 /* An IPv6 packet may not be fragmented on the way, an IPv4 packet if its sender
- * allows it; its identification then serves the outer header too, as it is
- * unique for what one sender sends.
+ * allows it. Its identification then serves the outer header too: unique for
+ * what one sender sends, and senders share an outer source only by chance.
  */
 static __always_inline struct outer_ipv4 outer_ipv4(const struct packet *pkt,
 						    const struct backend *backend, __u32 hash)

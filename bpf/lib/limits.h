@@ -19,6 +19,11 @@
 #define LISTENER_CACHE_BITS 11
 #define LISTENER_CACHE_MAX  (1 << LISTENER_CACHE_BITS)
 
+/* Entries of the counters by reason: room for the reasons of later versions,
+ * which take over the maps of this one.
+ */
+#define REASONS_MAX 64
+
 #define NODE_VIPS_MAX 1024
 
 #define IPV6_EXT_MAX 6 /* extension headers that are walked before giving up */

@@ -54,9 +54,12 @@ static __always_inline struct listener *listener_lookup4(const struct packet *pk
 		return &cached->listener;
 	listener = bpf_map_lookup_elem(&listeners4, &key);
 	if (listener && cached) {
+		cached->generation = 0; /* not valid while half written */
+		barrier();
 		cached->key = key;
-		cached->generation = generation;
 		cached->listener = *listener;
+		barrier();
+		cached->generation = generation;
 	}
 	return listener;
 }
@@ -84,9 +87,12 @@ static __always_inline struct listener *listener_lookup6(const struct packet *pk
 		return &cached->listener;
 	listener = bpf_map_lookup_elem(&listeners6, &key);
 	if (listener && cached) {
+		cached->generation = 0; /* not valid while half written */
+		barrier();
 		cached->key = key;
-		cached->generation = generation;
 		cached->listener = *listener;
+		barrier();
+		cached->generation = generation;
 	}
 	return listener;
 }

@@ -90,7 +90,7 @@ struct {
 /* Packets and bytes by reason. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, REASON_MAX);
+	__uint(max_entries, REASONS_MAX);
 	__type(key, __u32); /* enum reason */
 	__type(value, struct traffic);
 } reason_counters SEC(".maps");

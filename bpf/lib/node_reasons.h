@@ -22,7 +22,7 @@ enum node_reason {
 	NODE_REASON_DECAPSULATED = 4,
 
 	/* The inner packet is cut off or contradicts itself. */
-	NODE_REASON_DROP_MALFORMED = 5,
+	NODE_REASON_PASS_MALFORMED = 5,
 	/* Congestion on the way, and a sender that does not understand the mark
 	 * (RFC 6040, section 4.2): a drop is what it understands.
 	 */

@@ -10,21 +10,36 @@
 #include "maps.h"
 #include "parse.h"
 
+static __always_inline bool hashes_source(const struct listener *listener)
+{
+	return use_source_hash && (listener->flags & LISTENER_HASH_SOURCE);
+}
+
+static __always_inline __u64 flow_hash(const struct packet *pkt)
+{
+	if (pkt->ipv6)
+		return hash_flow6(hash_seed, pkt->ip6->saddr.s6_addr32, pkt->ip6->daddr.s6_addr32,
+				  pkt->ports, pkt->protocol);
+	return hash_flow4(hash_seed, pkt->ip4->saddr, pkt->ip4->daddr, pkt->ports, pkt->protocol);
+}
+
+/* The hash that decides on the slot. */
 static __always_inline __u64 packet_hash(const struct packet *pkt, const struct listener *listener)
 {
-	bool source = use_source_hash && (listener->flags & LISTENER_HASH_SOURCE);
+	if (!hashes_source(listener))
+		return flow_hash(pkt);
+	if (pkt->ipv6)
+		return hash_source6(hash_seed, pkt->ip6->saddr.s6_addr32);
+	return hash_source4(hash_seed, pkt->ip4->saddr);
+}
 
-	if (pkt->ipv6) {
-		const __be32 *saddr = pkt->ip6->saddr.s6_addr32;
-
-		if (source)
-			return hash_source6(hash_seed, saddr);
-		return hash_flow6(hash_seed, saddr, pkt->ip6->daddr.s6_addr32, pkt->ports,
-				  pkt->protocol);
-	}
-	if (source)
-		return hash_source4(hash_seed, pkt->ip4->saddr);
-	return hash_flow4(hash_seed, pkt->ip4->saddr, pkt->ip4->daddr, pkt->ports, pkt->protocol);
+/* The hash that an outer header varies with: the flow's, whatever decided on
+ * the slot, given the one that did.
+ */
+static __always_inline __u64 outer_hash(const struct packet *pkt, const struct listener *listener,
+					__u64 hash)
+{
+	return hashes_source(listener) ? flow_hash(pkt) : hash;
 }
 
 /* The backend of the slot that the hash falls into, which is the empty entry 0

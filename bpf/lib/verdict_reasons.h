@@ -45,7 +45,12 @@ enum reason {
 	/* A listener names slots or backends outside of their maps. */
 	REASON_ABORTED_BAD_TABLE = 13,
 
-	REASON_MAX = 14,
+	/* For a listener by dsr, in a frame that is on its way to the backend
+	 * already: a switch floods it, and it is not for us to send on again.
+	 */
+	REASON_PASS_ON_ITS_WAY = 14,
+
+	REASON_MAX = 15,
 };
 
 #endif

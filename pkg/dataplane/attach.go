@@ -87,7 +87,10 @@ func openLinks(pinPath string) (*linkSet, error) {
 	}
 	for _, e := range entries {
 		path := filepath.Join(set.dir, e.Name())
-		l, err := link.LoadPinnedLink(path, nil)
+		l, err := loadLink(path)
+		if errors.Is(err, errNoLink) {
+			continue
+		}
 		if err != nil {
 			set.close()
 			return nil, pinError(path, err)
@@ -110,6 +113,26 @@ func openLinks(pinPath string) (*linkSet, error) {
 	return set, nil
 }
 
+// errNoLink is wrapped by the error of a pin that is something else than a
+// link, which Weir did not put there.
+var errNoLink = errors.New("not a link")
+
+func loadLink(path string) (link.Link, error) {
+	l, err := link.LoadPinnedLink(path, nil)
+	if err == nil {
+		return l, nil
+	}
+	if st, statErr := os.Stat(path); statErr == nil && st.IsDir() {
+		return nil, fmt.Errorf("%s is %w", path, errNoLink)
+	}
+	// What the kernel opened and the library then refused is no link.
+	var errno unix.Errno
+	if !errors.As(err, &errno) {
+		return nil, fmt.Errorf("%s is %w: %w", path, errNoLink, err)
+	}
+	return nil, err
+}
+
 // linkIndex returns the interface that a link is on, 0 once that is gone.
 func linkIndex(l link.Link) int {
 	info, err := l.Info()
@@ -122,6 +145,9 @@ func linkIndex(l link.Link) int {
 // attach puts a program on an interface. A link that is there already and fits
 // gets the program in place of its old one, between two packets.
 func (s *linkSet) attach(prog *ebpf.Program, iface Interface, wish Mode) (Attachment, error) {
+	if err := s.follow(iface); err != nil {
+		return Attachment{}, err
+	}
 	if have := s.links[iface.Name]; have != nil {
 		if linkIndex(have.link) == iface.Index && (wish == Auto || wish == have.Mode) {
 			if err := have.link.Update(prog); err != nil {
@@ -152,6 +178,51 @@ func (s *linkSet) attach(prog *ebpf.Program, iface Interface, wish Mode) (Attach
 	return Attachment{}, fallback
 }
 
+// follow gives the link that is on an interface under an earlier name of it the
+// present one.
+func (s *linkSet) follow(iface Interface) error {
+	for name, have := range s.links {
+		if name != iface.Name && linkIndex(have.link) == iface.Index {
+			if err := s.rename(have, iface.Name); err != nil {
+				return fmt.Errorf("taking over %s, formerly %s: %w", iface.Name, name, err)
+			}
+			return nil
+		}
+	}
+	return nil
+}
+
+// rename gives a link another name. If another link has that name, they swap
+// theirs: it may be on an interface that was renamed too.
+func (s *linkSet) rename(have *attached, name string) error {
+	former, other := have.Name, s.links[name]
+	if other != nil {
+		if err := other.link.Unpin(); err != nil {
+			return fmt.Errorf("unpinning the link of %s: %w", name, err)
+		}
+	}
+	if err := s.repin(have, name); err != nil {
+		return err
+	}
+	if other == nil {
+		delete(s.links, former)
+		return nil
+	}
+	return s.repin(other, former)
+}
+
+// repin moves the pin of a link to where that of an interface of the given name
+// is.
+func (s *linkSet) repin(have *attached, name string) error {
+	path := filepath.Join(s.dir, pinName(name, have.Mode))
+	if err := have.link.Pin(path); err != nil {
+		return fmt.Errorf("pinning the link of %s: %w", name, err)
+	}
+	have.Name, have.pin = name, path
+	s.links[name] = have
+	return nil
+}
+
 // keep pins a new link.
 func (s *linkSet) keep(l link.Link, a Attachment) (Attachment, error) {
 	path := filepath.Join(s.dir, pinName(a.Name, a.Mode))
@@ -173,8 +244,8 @@ func (m Mode) flags() link.XDPAttachFlags {
 func attachError(name string, mode Mode, err error) error {
 	switch {
 	case errors.Is(err, unix.EBUSY), errors.Is(err, unix.EEXIST):
-		return fmt.Errorf("%s %w: detach it first (ip link set dev %s xdp off; xdpgeneric off)",
-			name, ErrHookTaken, name)
+		return fmt.Errorf("%s %w: if it is Weir's under another pin path, `weir unload --pin-path OLD`; else "+
+			"detach it (ip link set dev %s xdp off, or bpftool link detach)", name, ErrHookTaken, name)
 	case errors.Is(err, unix.ENODEV):
 		return fmt.Errorf("attaching to %s: the interface is gone: %w", name, err)
 	case mode == Native && errors.Is(err, unix.EOPNOTSUPP):

@@ -6,6 +6,7 @@ package dataplane
 import (
 	"errors"
 	"os"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -29,11 +30,7 @@ func inHost(t *testing.T, fn func(host *testutil.Host)) {
 
 func eth0(t *testing.T) Interface {
 	t.Helper()
-	link, err := netdev.Interface("eth0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return Interface{Name: "eth0", Index: link.Index}
+	return named(t, "eth0")
 }
 
 func attach(t *testing.T, d *Dataplane, iface Interface, mode Mode) Attachment {
@@ -127,8 +124,14 @@ func TestAttachWhereSomebodyElseIs(t *testing.T) {
 
 		d := openTest(t, ours)
 		defer closeTest(t, d)
-		if _, err := d.Attach(iface, Auto); !errors.Is(err, ErrHookTaken) {
+		_, err := d.Attach(iface, Auto)
+		if !errors.Is(err, ErrHookTaken) {
 			t.Errorf("Attach says %v, want ErrHookTaken", err)
+		}
+		for _, want := range []string{"weir unload --pin-path", "ip link set dev eth0 xdp off", "bpftool link detach"} {
+			if !strings.Contains(errorText(err), want) {
+				t.Errorf("error %q does not say %q", err, want)
+			}
 		}
 	})
 }
@@ -195,4 +198,96 @@ func TestPinName(t *testing.T) {
 			t.Errorf("%q became %q, which reads as %q %q %v", name, file, got, mode, ok)
 		}
 	}
+}
+
+func TestAttachAfterRename(t *testing.T) {
+	o := testOptions(t)
+	inHost(t, func(host *testutil.Host) {
+		d := openTest(t, o)
+		attach(t, d, eth0(t), Auto)
+		closeTest(t, d)
+		rename(t, host, "eth0", "uplink")
+
+		again := openTest(t, o)
+		defer closeTest(t, again)
+		iface := named(t, "uplink")
+		attach(t, again, iface, Auto)
+		if diff := cmp.Diff([]Attachment{{Interface: iface, Mode: Native}}, again.Attachments()); diff != "" {
+			t.Error(diff)
+		}
+		if diff := cmp.Diff([]string{"uplink@native"}, linkPins(t, o)); diff != "" {
+			t.Error(diff)
+		}
+		if err := again.Detach("uplink"); err != nil {
+			t.Fatal(err)
+		}
+		if id, _ := onInterface(iface); id != 0 {
+			t.Errorf("program %d is still there", id)
+		}
+	})
+}
+
+// TestAttachAfterSwap swaps the names of two interfaces: neither is without a
+// program for a moment.
+func TestAttachAfterSwap(t *testing.T) {
+	o := testOptions(t)
+	inHost(t, func(host *testutil.Host) {
+		peer := testutil.LAN(t, "second")[0]
+		err := netdev.Connect(netdev.Port{Namespace: host.Namespace, Name: "eth1"},
+			netdev.Port{Namespace: peer.Namespace, Name: "cable"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		d := openTest(t, o)
+		attach(t, d, named(t, "eth0"), Native)
+		attach(t, d, named(t, "eth1"), Generic)
+		closeTest(t, d)
+		rename(t, host, "eth0", "aside")
+		rename(t, host, "eth1", "eth0")
+		rename(t, host, "aside", "eth1")
+
+		again := openTest(t, o)
+		defer closeTest(t, again)
+		attach(t, again, named(t, "eth0"), Auto)
+		attach(t, again, named(t, "eth1"), Auto)
+		want := []Attachment{
+			{Interface: named(t, "eth0"), Mode: Generic},
+			{Interface: named(t, "eth1"), Mode: Native},
+		}
+		if diff := cmp.Diff(want, again.Attachments()); diff != "" {
+			t.Error(diff)
+		}
+		if diff := cmp.Diff([]string{"eth0@generic", "eth1@native"}, linkPins(t, o)); diff != "" {
+			t.Error(diff)
+		}
+	})
+}
+
+func named(t *testing.T, name string) Interface {
+	t.Helper()
+	link, err := netdev.Interface(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return Interface{Name: name, Index: link.Index}
+}
+
+func rename(t *testing.T, host *testutil.Host, from, to string) {
+	t.Helper()
+	if err := errors.Join(host.SetDown(from), host.Rename(from, to), host.SetUp(to)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func linkPins(t *testing.T, o Options) []string {
+	t.Helper()
+	entries, err := os.ReadDir(linksDir(o.PinPath))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var pins []string
+	for _, e := range entries {
+		pins = append(pins, e.Name())
+	}
+	return pins
 }

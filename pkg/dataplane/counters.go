@@ -18,7 +18,7 @@ type ListenerTraffic struct {
 
 // ReasonCounters returns the traffic of each reason, by the reason's number.
 func (t *Tables) ReasonCounters() ([]Traffic, error) {
-	return sumCPUs(t.maps.ReasonCounters, t.maps.ReasonCounters.MaxEntries(), addTraffic)
+	return sumCPUs(t.maps.ReasonCounters, uint32(weirReasonREASON_MAX), addTraffic)
 }
 
 // ListenerCounters returns the traffic of listeners 0 to n-1 by identifier.

@@ -61,7 +61,7 @@ func hashBackend(index int, family6 bool) netip.Addr {
 // TestHashesAgree: C and Go give the same hash of every flow, all bits of which
 // can be seen: the upper half in the backend, the lower in the outer header.
 func TestHashesAgree(t *testing.T) {
-	const flows = 1000 // of each kind
+	const flows = 400 // of each kind
 	random := rand.New(rand.NewPCG(1, 2))
 	for _, seed := range []uint64{0, 1, 0xffffffffffffffff, labSeed} {
 		for _, family6 := range []bool{false, true} {
@@ -115,6 +115,7 @@ func (f flow) frame() []byte {
 func (l *lab) checkFlow(t *testing.T, f flow, family6 bool) (index uint16) {
 	t.Helper()
 	hash := maglev.Hash(l.config.Seed, f.src, f.dst, f.sport, f.dport, uint8(f.protocol))
+	low := uint32(hash) // the outer header varies with the flow in any case
 	if f.dport == portBySource {
 		hash = maglev.HashSource(l.config.Seed, f.src)
 	}
@@ -126,12 +127,12 @@ func (l *lab) checkFlow(t *testing.T, f flow, family6 bool) (index uint16) {
 	if action != uint32(model.Redirect) {
 		t.Fatalf("%+v: action %d", f, action)
 	}
-	ip, low := out[atIP:], uint32(hash)
+	ip := out[atIP:]
 	var src, dst, wantSrc netip.Addr
 	if family6 {
 		src, dst, wantSrc = netip.AddrFrom16([16]byte(ip[8:])), netip.AddrFrom16([16]byte(ip[24:])), outer6(low)
 		if label := binary.BigEndian.Uint32(ip) & 0xfffff; label != low&0xfffff {
-			t.Errorf("%+v: flow label %#x, the hash is %#x", f, label, hash)
+			t.Errorf("%+v: flow label %#x, the hash ends in %#x", f, label, low)
 		}
 	} else {
 		src, dst, wantSrc = netip.AddrFrom4([4]byte(ip[12:])), netip.AddrFrom4([4]byte(ip[16:])), outer4(low)

@@ -14,7 +14,6 @@ import (
 	"slices"
 
 	"github.com/cilium/ebpf"
-	"github.com/cilium/ebpf/link"
 )
 
 // MapInfo describes one of the maps. Entries of the map slots are slots, of
@@ -26,7 +25,7 @@ type MapInfo struct {
 	Type       string // as bpftool names it, such as "percpu_array"
 	Entries    uint32 // in use
 	MaxEntries uint32
-	Fixed      bool   // all entries are in use, always
+	Fixed      bool   // the same entries are in use, always
 	Memory     uint64 // bytes in the kernel, 0 where it does not tell
 }
 
@@ -75,7 +74,7 @@ func (t *Tables) byName() map[string]*ebpf.Map {
 // its entries always: of those count the ones that a listener refers to.
 func (t *Tables) entries() (map[string]uint32, error) {
 	used := map[string]uint32{
-		weirMapReasonCounters:     t.maps.ReasonCounters.MaxEntries(),
+		weirMapReasonCounters:     min(uint32(weirReasonREASON_MAX), t.maps.ReasonCounters.MaxEntries()),
 		weirMapListenerGeneration: t.maps.ListenerGeneration.MaxEntries(),
 	}
 	listeners, err := t.Listeners()
@@ -151,9 +150,9 @@ func PinnedLinks(pinPath string) ([]Attachment, error) {
 	var found []Attachment
 	for _, e := range entries {
 		path := filepath.Join(linksDir(pinPath), e.Name())
-		l, err := link.LoadPinnedLink(path, nil)
-		if errors.Is(err, os.ErrNotExist) {
-			continue // an agent has removed it just now
+		l, err := loadLink(path)
+		if errors.Is(err, os.ErrNotExist) || errors.Is(err, errNoLink) {
+			continue // an agent has removed it just now, or it is not Weir's
 		}
 		if err != nil {
 			return nil, pinError(path, err)

@@ -77,7 +77,7 @@ func TestMaps(t *testing.T) {
 		{Name: "listeners4", Type: "hash", Entries: 1, MaxEntries: 64},
 		{Name: "listeners6", Type: "hash", Entries: 1, MaxEntries: 64},
 		{Name: "names", Type: "hash", Entries: 2, MaxEntries: 192},
-		{Name: "reason_counters", Type: "percpu_array", Fixed: true},
+		{Name: "reason_counters", Type: "percpu_array", MaxEntries: 64, Fixed: true},
 		{Name: "slots", Type: "array", Entries: 256, MaxEntries: 1024},
 		{Name: "vips", Type: "hash", Entries: 2, MaxEntries: 64},
 	}
@@ -87,7 +87,7 @@ func TestMaps(t *testing.T) {
 	}
 	for i := range want {
 		if want[i].Name == "reason_counters" {
-			want[i].Entries, want[i].MaxEntries = uint32(len(reasons)), uint32(len(reasons))
+			want[i].Entries = uint32(len(reasons))
 		}
 	}
 	if diff := cmp.Diff(want, infos, cmpopts.IgnoreFields(dataplane.MapInfo{}, "Memory")); diff != "" {

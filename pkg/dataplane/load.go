@@ -128,14 +128,29 @@ const programName = "weir_xdp"
 
 // resize sets the sizes of the maps.
 func resize(spec *ebpf.CollectionSpec, l Limits) {
-	for _, name := range []string{"listeners4", "listeners6", "vips", "listener_counters"} {
-		spec.Maps[name].MaxEntries = l.Listeners
+	for name, size := range mapSizes(l) {
+		spec.Maps[name].MaxEntries = size
 	}
-	for _, name := range []string{"backends", "backend_counters"} {
-		spec.Maps[name].MaxEntries = l.Backends
+}
+
+// mapSizes returns the sizes of the maps that limits are about, by name.
+func mapSizes(l Limits) map[string]uint32 {
+	return map[string]uint32{
+		weirMapListeners4:       l.Listeners,
+		weirMapListeners6:       l.Listeners,
+		weirMapVips:             l.Listeners,
+		weirMapListenerCounters: l.Listeners,
+		weirMapBackends:         l.Backends,
+		weirMapBackendCounters:  l.Backends,
+		weirMapNames:            l.Backends + l.Listeners,
+		weirMapSlots:            lines(l.Slots),
 	}
-	spec.Maps["names"].MaxEntries = l.Backends + l.Listeners
-	spec.Maps["slots"].MaxEntries = lines(l.Slots)
+}
+
+// isLimited reports whether agent.limits sets the size of a map.
+func isLimited(name string) bool {
+	_, ok := mapSizes(Limits{})[name]
+	return ok
 }
 
 // loadError says what a person can do about a program or map that the kernel

@@ -16,9 +16,46 @@ import (
 // ErrLocked is wrapped by the error of a pin path that another process holds.
 var ErrLocked = errors.New("already in use")
 
+// lockTries is how often a directory may be replaced while it is being locked.
+const lockTries = 10
+
 // lockDir takes the exclusive lock of a pin path: one agent, or one unload, at
-// a time. The lock is on the directory itself and goes with the process.
+// a time. The lock is on the directory itself and goes with the process. An
+// error of a directory that is gone wraps fs.ErrNotExist.
 func lockDir(dir string) (*os.File, error) {
+	for range lockTries {
+		f, err := flockDir(dir)
+		if err != nil {
+			return nil, err
+		}
+		// An unload may have removed the directory after it was opened here:
+		// its lock would keep nobody away from a new one.
+		is, err := isAt(f, dir)
+		if is {
+			return f, nil
+		}
+		f.Close()
+		if err != nil {
+			return nil, err
+		}
+	}
+	return nil, fmt.Errorf("%s is removed and made again all the time: see which other process does that", dir)
+}
+
+// isAt reports whether f is what is at a path now.
+func isAt(f *os.File, path string) (bool, error) {
+	locked, err := f.Stat()
+	if err != nil {
+		return false, pinError(path, err)
+	}
+	now, err := os.Stat(path)
+	if err != nil {
+		return false, pinError(path, err)
+	}
+	return os.SameFile(locked, now), nil
+}
+
+func flockDir(dir string) (*os.File, error) {
 	f, err := os.Open(dir)
 	if err != nil {
 		return nil, pinError(dir, err)

@@ -102,7 +102,7 @@ func (n *Node) Program() *ebpf.Program { return n.prog }
 // Counters returns the traffic of each reason, by the reason's number.
 func (n *Node) Counters() ([]Traffic, error) {
 	m := n.maps["node_counters"]
-	return sumCPUs(m, m.MaxEntries(), func(sum *Traffic, cpu nodeTraffic) {
+	return sumCPUs(m, uint32(nodeNodeReasonNODE_REASON_MAX), func(sum *Traffic, cpu nodeTraffic) {
 		*sum = sum.Add(Traffic{Packets: cpu.Packets, Bytes: cpu.Bytes})
 	})
 }

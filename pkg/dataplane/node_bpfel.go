@@ -21,7 +21,7 @@ const (
 	nodeNodeReasonNODE_REASON_PASS_NOT_OURS      nodeNodeReason = 2
 	nodeNodeReasonNODE_REASON_PASS_FRAGMENT      nodeNodeReason = 3
 	nodeNodeReasonNODE_REASON_DECAPSULATED       nodeNodeReason = 4
-	nodeNodeReasonNODE_REASON_DROP_MALFORMED     nodeNodeReason = 5
+	nodeNodeReasonNODE_REASON_PASS_MALFORMED     nodeNodeReason = 5
 	nodeNodeReasonNODE_REASON_DROP_CONGESTION    nodeNodeReason = 6
 	nodeNodeReasonNODE_REASON_ABORTED_HEADROOM   nodeNodeReason = 7
 	nodeNodeReasonNODE_REASON_MAX                nodeNodeReason = 8

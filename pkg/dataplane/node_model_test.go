@@ -23,7 +23,7 @@ func nodeModel(frame []byte, vips ...netip.Addr) nodeVerdict {
 	dst, ok := innerDestination(o)
 	switch {
 	case !ok:
-		return nodeDrops("drop_malformed")
+		return nodePasses("pass_malformed")
 	case !slices.Contains(vips, dst):
 		return nodePasses("pass_not_ours")
 	}

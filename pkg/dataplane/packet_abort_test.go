@@ -200,32 +200,43 @@ func badTableTests() (tests []packetTest) {
 	return tests
 }
 
-// minimalLab has a program that was loaded for ipip over IPv4 and the 5-tuple
-// alone, while its tables have all else too.
-func minimalLab(t testing.TB) *lab {
-	t.Helper()
-	knobs := labKnobs()
-	knobs.Features = Features{IPIP4: true}
-	return labWith(t, knobs)
+// onlyLab opens a lab whose program was loaded for one way of forwarding, and
+// for the 5-tuple, while its tables have all else too.
+func onlyLab(f Features) func(testing.TB) *lab {
+	return func(t testing.TB) *lab {
+		t.Helper()
+		knobs := labKnobs()
+		knobs.Features = f
+		return labWith(t, knobs)
+	}
 }
 
-func minimalTests() (tests []packetTest) {
-	for _, f := range families() {
-		var outer []packet.IPOption
-		if f.client.Is6() {
-			outer = append(outer, packet.DF())
-		}
-		for _, w := range ways() {
-			in := f.in.TCP(clientPort, w.port, packet.SYN)
-			want := aborts("aborted_bad_table", f.vip, w.port, lb.TCP)
-			if w.backend.Forward == lb.IPIP && w.backend.Address.Is4() {
-				want = w.forwards(f.vip, lb.TCP, w.leaves(in, hashOf(f.client, f.vip, w.port, lb.TCP), outer...))
+// onlyTests: what the program was loaded for goes, all else cannot.
+func onlyTests(features Features) func() []packetTest {
+	return func() (tests []packetTest) {
+		for _, f := range families() {
+			for _, w := range ways() {
+				in := f.in.TCP(clientPort, w.port, packet.SYN)
+				want := aborts("aborted_bad_table", f.vip, w.port, lb.TCP)
+				if features == w.needs() {
+					hash := hashOf(f.client, f.vip, w.port, lb.TCP)
+					want = w.forwards(f.vip, lb.TCP, w.leaves(in, hash, outerDF(f, w)...))
+				}
+				tests = append(tests, packetTest{f.name + ", " + w.name, in, want})
 			}
-			tests = append(tests, packetTest{f.name + ", " + w.name, in, want})
+			lost := f.in.TCP(clientPort, portNoHop, packet.SYN)
+			tests = append(tests, packetTest{f.name + ", no next hop", lost, dropsOf("drop_no_nexthop", f.vip, portNoHop, lb.TCP)})
 		}
-		tests = append(tests, packetTest{f.name + ", no next hop", f.in.TCP(1, portNoHop, packet.SYN), dropsOf("drop_no_nexthop", f.vip, portNoHop, lb.TCP)})
+		return tests
 	}
-	return tests
+}
+
+// needs returns what a program must have in it for a way.
+func (w way) needs() Features {
+	if w.backend.Forward == lb.DSR {
+		return Features{DSR: true}
+	}
+	return Features{IPIP4: w.backend.Address.Is4(), IPIP6: w.backend.Address.Is6()}
 }
 
 // TestRedirect: a packet leaves by the interface of the backend's next hop.

@@ -47,7 +47,11 @@ func nodeCounterReader(t testing.TB, n *Node) func() ([]Traffic, error) {
 	t.Helper()
 	m := n.maps["node_counters"]
 	if m.Type() == ebpf.PerCPUArray {
-		return n.Counters
+		return func() ([]Traffic, error) {
+			return sumCPUs(m, m.MaxEntries(), func(sum *Traffic, cpu nodeTraffic) {
+				*sum = sum.Add(Traffic{Packets: cpu.Packets, Bytes: cpu.Bytes})
+			})
+		}
 	}
 	memory, err := m.Memory()
 	if err != nil {
@@ -100,9 +104,9 @@ func readTraffic(m *ebpf.Memory, size uint32) ([]Traffic, error) {
 	return values, nil
 }
 
-// allCounts reads every entry of every counter.
+// allCounts reads every entry of every counter, also of reasons to come.
 func (t *Tables) allCounts() (c counts, err error) {
-	if c.reasons, err = t.ReasonCounters(); err != nil {
+	if c.reasons, err = sumCPUs(t.maps.ReasonCounters, t.maps.ReasonCounters.MaxEntries(), addTraffic); err != nil {
 		return c, err
 	}
 	if c.listeners, err = t.ListenerCounters(t.maps.ListenerCounters.MaxEntries()); err != nil {
@@ -120,7 +124,7 @@ func (l *lab) since(before, after counts) map[string]Traffic {
 	}
 	for i, r := range after.reasons {
 		if b := before.reasons[i]; b != r {
-			add(b, r, "%s", l.reasons[i])
+			add(b, r, "%s", reasonName(l.reasons, i))
 		}
 	}
 	for i, t := range after.listeners {
@@ -137,6 +141,14 @@ func (l *lab) since(before, after counts) map[string]Traffic {
 		}
 	}
 	return moved
+}
+
+// reasonName returns the name of a reason, its number where it has none.
+func reasonName(names []string, number int) string {
+	if number < len(names) {
+		return names[number]
+	}
+	return fmt.Sprintf("reason %d", number)
 }
 
 // counted returns which counters a frame moves whose result is r.

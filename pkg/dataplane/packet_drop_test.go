@@ -75,19 +75,15 @@ func mtuTests() (tests []packetTest) {
 	for _, w := range ways() {
 		for _, f := range families() {
 			header := 20
-			var outer []packet.IPOption
 			if f.client.Is6() {
 				header = 40
-				if w.backend.Address.Is4() {
-					outer = append(outer, packet.DF())
-				}
 			}
 			fits := w.backend.NextHop.MTU - w.overhead() - header - tcpHeader
 			in := func(bytes int) packet.Frame {
 				return f.in.TCP(clientPort, w.port, packet.ACK).Payload(make([]byte, bytes))
 			}
 			name := func(what string) string { return fmt.Sprintf("%s, %s, %s", w.name, f.name, what) }
-			out := w.leaves(in(fits), hashOf(f.client, f.vip, w.port, lb.TCP), outer...)
+			out := w.leaves(in(fits), hashOf(f.client, f.vip, w.port, lb.TCP), outerDF(f, w)...)
 			dropped := dropsOf(tooBig, f.vip, w.port, lb.TCP)
 			tests = append(tests,
 				packetTest{name("fits"), in(fits), w.forwards(f.vip, lb.TCP, out)},

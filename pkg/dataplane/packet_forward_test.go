@@ -6,6 +6,7 @@ package dataplane
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"github.com/weirlb/weir/pkg/lb"
 	"github.com/weirlb/weir/pkg/maglev"
@@ -23,6 +24,15 @@ func families() []family {
 	return []family{{"ipv4", client4, vip4, from4}, {"ipv6", client6, vip6, from6}}
 }
 
+// outerDF is what an outer header has besides the usual: around IPv6, which
+// nobody fragments on the way, IPv4 has DF.
+func outerDF(f family, w way) []packet.IPOption {
+	if f.client.Is6() && w.backend.Address.Is4() {
+		return []packet.IPOption{packet.DF()}
+	}
+	return nil
+}
+
 // forwardTests send every kind of packet every way.
 func forwardTests() []packetTest {
 	var tests []packetTest
@@ -34,17 +44,13 @@ func forwardTests() []packetTest {
 	for _, f := range families() {
 		tests = append(tests, sourceTests(f)...)
 	}
-	return append(append(tests, extensionTests()...), optionTests()...)
+	return slices.Concat(tests, extensionTests(), optionTests(), addressedTests())
 }
 
 // forwardTests are of all that is whole packets of TCP and UDP.
 func (w way) forwardTests(f family) (tests []packetTest) {
 	add := func(name string, p lb.Protocol, in packet.Frame) {
-		var outer []packet.IPOption
-		if f.client.Is6() && w.backend.Address.Is4() {
-			outer = append(outer, packet.DF()) // nobody fragments IPv6 on the way
-		}
-		out := w.leaves(in, hashOf(f.client, f.vip, w.port, p), outer...)
+		out := w.leaves(in, hashOf(f.client, f.vip, w.port, p), outerDF(f, w)...)
 		tests = append(tests, packetTest{
 			fmt.Sprintf("%s, %s, %s", w.name, f.name, name), in, w.forwards(f.vip, p, out),
 		})
@@ -63,11 +69,13 @@ func (w way) forwardTests(f family) (tests []packetTest) {
 }
 
 // sourceTests are of the algorithm source: the client's address alone says
-// which slot it is, and thereby which outer source address.
+// which slot it is, while the outer source address varies with the flow.
 func sourceTests(f family) (tests []packetTest) {
 	w := ways()[0]
 	w.port = portSource
-	hash := uint32(maglev.HashSource(labSeed, f.client))
+	hash := func(port uint16, p lb.Protocol) uint32 {
+		return uint32(maglev.Hash(labSeed, f.client, f.vip, port, portSource, uint8(p)))
+	}
 	var outer []packet.IPOption
 	if f.client.Is6() {
 		outer = append(outer, packet.DF())
@@ -75,8 +83,8 @@ func sourceTests(f family) (tests []packetTest) {
 	for _, port := range []uint16{1, 1024, 65535} {
 		tcp, udp := f.in.TCP(port, portSource, packet.SYN), f.in.UDP(port, portSource)
 		tests = append(tests,
-			packetTest{fmt.Sprintf("source, %s, tcp from %d", f.name, port), tcp, w.forwards(f.vip, lb.TCP, w.leaves(tcp, hash, outer...))},
-			packetTest{fmt.Sprintf("source, %s, udp from %d", f.name, port), udp, w.forwards(f.vip, lb.UDP, w.leaves(udp, hash, outer...))},
+			packetTest{fmt.Sprintf("source, %s, tcp from %d", f.name, port), tcp, w.forwards(f.vip, lb.TCP, w.leaves(tcp, hash(port, lb.TCP), outer...))},
+			packetTest{fmt.Sprintf("source, %s, udp from %d", f.name, port), udp, w.forwards(f.vip, lb.UDP, w.leaves(udp, hash(port, lb.UDP), outer...))},
 		)
 	}
 	return tests
@@ -103,10 +111,7 @@ func extensionTests() (tests []packetTest) {
 	} {
 		for _, w := range ways()[:3] {
 			tcp, udp := test.in.TCP(clientPort, w.port, packet.ACK), test.in.UDP(clientPort, w.port).Text("data")
-			var outer []packet.IPOption
-			if w.backend.Address.Is4() {
-				outer = append(outer, packet.DF())
-			}
+			outer := outerDF(families()[1], w)
 			tcpOut := w.leaves(tcp, hashOf(client6, vip6, w.port, lb.TCP), outer...)
 			udpOut := w.leaves(udp, hashOf(client6, vip6, w.port, lb.UDP), outer...)
 			tests = append(tests,
@@ -147,6 +152,29 @@ func optionTests() (tests []packetTest) {
 		add("udp without a checksum", w, lb.UDP, udp.With(none(at4+6)), w.leaves(udp, hash).With(none(at4+6+offset)))
 		short := func(at int) func([]byte) { return func(b []byte) { b[at+1] = 8 } }
 		add("udp length below that of the packet", w, lb.UDP, udp.With(short(at4+4)), w.leaves(udp, hash).With(short(at4+4+offset)))
+	}
+	return tests
+}
+
+// addressedTests are of frames that are addressed to the backend, or nearly so.
+// Only what goes there by dsr has reached its last hop by that.
+func addressedTests() (tests []packetTest) {
+	add := func(name string, w way, to lb.MAC) {
+		in := packet.Eth(routerMAC, to).IP(client4, vip4).TCP(clientPort, w.port, packet.ACK)
+		out := w.leaves(in, hashOf(client4, vip4, w.port, lb.TCP))
+		tests = append(tests, packetTest{w.name + ", " + name, in, w.forwards(vip4, lb.TCP, out)})
+	}
+	for _, w := range ways() {
+		to := w.backend.NextHop.Dest
+		if w.backend.Forward == lb.IPIP {
+			add("addressed to the next hop", w, to)
+			continue
+		}
+		for i := range to {
+			other := to
+			other[i] ^= 0x80
+			add(fmt.Sprintf("not addressed to the backend by byte %d", i), w, other)
+		}
 	}
 	return tests
 }

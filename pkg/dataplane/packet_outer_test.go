@@ -96,7 +96,7 @@ func TestOuterSource(t *testing.T) {
 			} else {
 				knobs.TunnelSource6, w = prefix, ways()[1]
 			}
-			l := labWith(t, knobs)
+			l := labWith(t, knobs, countInMemory)
 			seen := make(map[netip.Addr]bool)
 			const flows = 256
 			for port := range uint16(flows) {

@@ -62,6 +62,9 @@ func passTests() []packetTest {
 		{"later fragment6 to another host", eth.IP(client6, other6).Fragment(8, false, 7).Payload(data), notOurs},
 		{"unknown protocol to another host", part4(other4, packet.ProtoTest), notOurs},
 		{"tunnel to another host", eth.IP(client4, other4).Inner(syn4), notOurs},
+		{"dsr4, addressed to the backend already", to(far.Dest).IP(client4, vip4).TCP(clientPort, portDSR4, packet.ACK), passes("pass_on_its_way")},
+		{"dsr6, addressed to the backend already", to(far.Dest).IP(client6, vip6).TCP(clientPort, portDSR6, packet.ACK), passes("pass_on_its_way")},
+
 		{"a vip as ipv4-mapped ipv6, tcp", mapped.TCP(clientPort, portIPIP4, packet.SYN), notOurs},
 		{"a vip as ipv4-mapped ipv6, ping", mapped.EchoRequest(1, 1), notOurs},
 		{"a vip as ipv4-mapped ipv6, fragment", mapped.Fragment(8, false, 7).Payload(data), notOurs},

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/weirlb/weir/pkg/lb"
 	"github.com/weirlb/weir/pkg/packet"
 	"github.com/weirlb/weir/pkg/packet/model"
@@ -72,7 +74,9 @@ func packetGroups() []packetGroup {
 		{"mtu", standardLab, mtuTests},
 		{"no headroom", crampedLab, headroomTests},
 		{"bad table", corruptLab, badTableTests},
-		{"without knobs", minimalLab, minimalTests},
+		{"only ipip4", onlyLab(Features{IPIP4: true}), onlyTests(Features{IPIP4: true})},
+		{"only ipip6", onlyLab(Features{IPIP6: true}), onlyTests(Features{IPIP6: true})},
+		{"only dsr", onlyLab(Features{DSR: true}), onlyTests(Features{DSR: true})},
 	}
 }
 
@@ -82,6 +86,13 @@ func TestPackets(t *testing.T) {
 			l := group.open(t)
 			for _, test := range group.tests() {
 				t.Run(test.name, func(t *testing.T) { l.checkPacket(t, test) })
+			}
+			got, err := l.tables.ReasonCounters()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(l.counts.reasons[:len(l.reasons)], got); diff != "" {
+				t.Errorf("ReasonCounters (-want +got):\n%s", diff)
 			}
 		})
 	}

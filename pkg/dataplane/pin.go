@@ -33,14 +33,33 @@ func OpenTables(pinPath string) (*Tables, error) {
 	if err != nil {
 		return nil, err
 	}
-	for name := range spec.Maps {
-		if maps[name] == nil && !isInternal(name) {
-			closeMaps(maps)
-			return nil, fmt.Errorf("%w under %s: start the agent, or name another path by --pin-path or --config",
-				ErrNotLoaded, pinPath)
-		}
+	if err := checkPinned(pinPath, spec, maps); err != nil {
+		closeMaps(maps)
+		return nil, err
 	}
 	return newTables(maps), nil
+}
+
+// checkPinned says why the pinned maps are not those that this version reads.
+func checkPinned(pinPath string, spec *ebpf.CollectionSpec, maps map[string]*ebpf.Map) error {
+	if len(maps) == 0 {
+		return fmt.Errorf("%w under %s: start the agent, or name another path by --pin-path or --config",
+			ErrNotLoaded, pinPath)
+	}
+	for name, s := range spec.Maps {
+		if isInternal(name) {
+			continue
+		}
+		path := filepath.Join(mapsDir(pinPath), name)
+		const remedy = "use the weir that made them, or start this version's agent"
+		if maps[name] == nil {
+			return fmt.Errorf("%s is missing: the maps beside it were made by another version of Weir: %s", path, remedy)
+		}
+		if !sameLayout(maps[name], s) {
+			return fmt.Errorf("%s and the maps beside it were made by another version of Weir: %s", path, remedy)
+		}
+	}
+	return nil
 }
 
 // newTables takes over the maps.
@@ -59,16 +78,40 @@ func newTables(maps map[string]*ebpf.Map) *Tables {
 func isInternal(name string) bool { return strings.HasPrefix(name, ".") }
 
 // preparePins makes the directories of a pin path and takes its lock.
-func preparePins(pinPath string) (lock *os.File, err error) {
+func preparePins(pinPath string) (*os.File, error) {
 	if err := mountBPF(pinPath); err != nil {
+		return nil, err
+	}
+	lock, err := makeAndLock(pinPath)
+	if err != nil {
 		return nil, err
 	}
 	for _, dir := range []string{mapsDir(pinPath), linksDir(pinPath)} {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
+			lock.Close()
 			return nil, pinError(dir, err)
 		}
 	}
-	return lockDir(pinPath)
+	return lock, nil
+}
+
+// makeAndLock locks a pin path that it makes if need be. An unload may remove
+// it in between.
+func makeAndLock(pinPath string) (lock *os.File, err error) {
+	for range lockTries {
+		err = os.MkdirAll(pinPath, 0o700)
+		if errors.Is(err, fs.ErrExist) { // it was there, and then it was not
+			err = pinError(pinPath, err)
+			continue
+		}
+		if err != nil {
+			return nil, pinError(pinPath, err)
+		}
+		if lock, err = lockDir(pinPath); !errors.Is(err, fs.ErrNotExist) {
+			break
+		}
+	}
+	return lock, err
 }
 
 // hasPins reports whether maps are pinned below a path.
@@ -78,7 +121,8 @@ func hasPins(pinPath string) bool {
 }
 
 // openOrPin opens the pinned maps of spec, and makes and pins those that are
-// missing.
+// missing. Where a pinned map may have another size than spec says, spec gets
+// that size.
 func openOrPin(pinPath string, spec *ebpf.CollectionSpec) (map[string]*ebpf.Map, error) {
 	maps, err := openPinned(pinPath, spec)
 	if err != nil {
@@ -88,7 +132,12 @@ func openOrPin(pinPath string, spec *ebpf.CollectionSpec) (map[string]*ebpf.Map,
 		if isInternal(name) {
 			continue
 		}
-		if maps[name], err = openOrPinMap(pinPath, name, s, maps[name]); err != nil {
+		m, err := takeOver(pinPath, name, s, maps[name])
+		if m == nil && err == nil {
+			m, err = makePinned(pinPath, name, s)
+		}
+		maps[name] = m
+		if err != nil {
 			closeMaps(maps)
 			return nil, err
 		}
@@ -96,32 +145,65 @@ func openOrPin(pinPath string, spec *ebpf.CollectionSpec) (map[string]*ebpf.Map,
 	return maps, nil
 }
 
-func openOrPinMap(pinPath, name string, spec *ebpf.MapSpec, have *ebpf.Map) (*ebpf.Map, error) {
+// takeOver returns the pinned map if it fits, nil if there is none or none any
+// more, and otherwise the map and why it cannot be used.
+func takeOver(pinPath, name string, spec *ebpf.MapSpec, have *ebpf.Map) (*ebpf.Map, error) {
+	if have == nil {
+		return nil, nil
+	}
 	path := filepath.Join(mapsDir(pinPath), name)
-	if have != nil {
-		if have.MaxEntries() != spec.MaxEntries {
-			return have, fmt.Errorf("%s holds %d entries and agent.limits now asks for %d: a running data plane "+
-				"cannot be resized; put the old limits back, or stop forwarding by `weir unload --pin-path %s` "+
-				"and start again", path, have.MaxEntries(), spec.MaxEntries, pinPath)
+	same, limited := sameLayout(have, spec), isLimited(name)
+	switch {
+	case same && have.MaxEntries() == spec.MaxEntries:
+		return have, nil
+	case isCache(name):
+		// What is in it can be looked up again. A program that runs with it
+		// keeps it for as long.
+		have.Close()
+		if err := os.Remove(path); err != nil {
+			return nil, fmt.Errorf("removing the pin of an earlier version: %w", err)
 		}
+		return nil, nil
+	case same && limited:
+		return have, fmt.Errorf("%s holds %d entries and agent.limits now asks for %d: a running data plane "+
+			"cannot be resized; put the old limits back, or stop forwarding by `weir unload --pin-path %s` "+
+			"and start again", path, have.MaxEntries(), spec.MaxEntries, pinPath)
+	case same && have.MaxEntries() > spec.MaxEntries:
+		spec.MaxEntries = have.MaxEntries() // the kernel's loader wants the same
 		return have, nil
 	}
+	return have, fmt.Errorf("%s was made by another version of Weir and cannot be taken over: "+
+		"remove it by `weir unload --pin-path %s`, which stops forwarding, and start again", path, pinPath)
+}
+
+func makePinned(pinPath, name string, spec *ebpf.MapSpec) (*ebpf.Map, error) {
 	m, err := ebpf.NewMap(spec)
 	if err != nil {
 		return nil, loadError(fmt.Errorf("making the map %s of %d entries: %w", name, spec.MaxEntries, err))
 	}
-	if err := m.Pin(path); err != nil {
+	if err := m.Pin(filepath.Join(mapsDir(pinPath), name)); err != nil {
 		m.Close()
 		return nil, fmt.Errorf("pinning the map %s: %w", name, err)
 	}
 	return m, nil
 }
 
-// openPinned opens those maps of spec that are pinned. One that has another
-// layout than this version's is an error that says how to get rid of it.
+// sameLayout reports whether a map is what spec describes, but for its size.
+func sameLayout(m *ebpf.Map, spec *ebpf.MapSpec) bool {
+	sized := spec.Copy()
+	sized.MaxEntries = m.MaxEntries()
+	return sized.Compatible(m) == nil
+}
+
+// isCache reports whether a map holds only what CPUs looked up in others.
+func isCache(name string) bool {
+	return name == weirMapListenerCache4 || name == weirMapListenerCache6
+}
+
+// openPinned opens those maps of spec that are pinned, whatever they are.
 func openPinned(pinPath string, spec *ebpf.CollectionSpec) (map[string]*ebpf.Map, error) {
 	maps := make(map[string]*ebpf.Map)
-	for name, s := range spec.Maps {
+	for name := range spec.Maps {
 		if isInternal(name) {
 			continue
 		}
@@ -135,11 +217,6 @@ func openPinned(pinPath string, spec *ebpf.CollectionSpec) (map[string]*ebpf.Map
 			return nil, pinError(path, err)
 		}
 		maps[name] = m
-		if m.Type() != s.Type || m.KeySize() != s.KeySize || m.ValueSize() != s.ValueSize {
-			closeMaps(maps)
-			return nil, fmt.Errorf("%s was made by another version of Weir and cannot be taken over: "+
-				"remove it by `weir unload --pin-path %s`, which stops forwarding, and start again", path, pinPath)
-		}
 	}
 	return maps, nil
 }
@@ -165,6 +242,11 @@ const bpffs = "/sys/fs/bpf"
 // /sys/fs/bpf where nothing is mounted yet.
 func mountBPF(pinPath string) error {
 	if below(bpffs, pinPath) && !isBPF(bpffs) {
+		if privateMounts("/proc/self/ns/mnt", "/proc/1/ns/mnt") {
+			return fmt.Errorf("no bpffs at %s, and one mounted here would vanish with this process, which has a mount "+
+				"namespace of its own (ip netns exec makes one): use `nsenter --net=/run/netns/NAME weir ...`, "+
+				"or mount a bpffs there first: mount -t bpf bpf %s", bpffs, bpffs)
+		}
 		if err := unix.Mount("bpf", bpffs, "bpf", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, "mode=0700"); err != nil {
 			return fmt.Errorf("no bpffs at %s, and mounting one: %w: run as root, on a kernel with CONFIG_BPF_SYSCALL",
 				bpffs, err)
@@ -184,6 +266,18 @@ func mountBPF(pinPath string) error {
 			"mount -t bpf bpf %s", pinPath, bpffs, parent)
 	}
 	return nil
+}
+
+// privateMounts reports whether two links to mount namespaces, of this process
+// and of the first one, are known to differ. What this process mounts is then
+// gone when it ends, and with it the pins.
+func privateMounts(self, first string) bool {
+	own, err := os.Readlink(self)
+	if err != nil {
+		return false
+	}
+	host, err := os.Readlink(first)
+	return err == nil && own != host
 }
 
 func below(dir, path string) bool {
@@ -206,6 +300,9 @@ func Unload(pinPath string) error {
 		return fmt.Errorf("%s is not on a bpffs: nothing of Weir is there", pinPath)
 	}
 	lock, err := lockDir(pinPath)
+	if errors.Is(err, fs.ErrNotExist) { // another unload was faster
+		return fmt.Errorf("%w under %s", ErrNotLoaded, pinPath)
+	}
 	if err != nil {
 		return err
 	}

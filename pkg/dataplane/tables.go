@@ -18,7 +18,8 @@ import (
 type Tables struct {
 	maps       weirMaps
 	writes     atomic.Uint64
-	generation sync.Mutex // held while listener_generation goes up
+	generation sync.Mutex  // held while listener_generation goes up
+	stale      atomic.Bool // it had to go up and did not
 }
 
 // Close releases the maps; pinned, they stay in the kernel.
@@ -38,6 +39,11 @@ func (t *Tables) Limits() Limits {
 
 // Listeners returns all entries, one for each address of a listener.
 func (t *Tables) Listeners() (map[ListenerKey]Listener, error) {
+	// Who reads what there is to know what is left to do finds a listener here
+	// whose change the caches may have missed.
+	if err := t.catchUp(); err != nil {
+		return nil, err
+	}
 	out := make(map[ListenerKey]Listener)
 	err := readAll(t.maps.Listeners4, func(k weirListener4Key, v weirListener) {
 		out[decodeKey4(k)] = decodeListener(v)
@@ -81,10 +87,25 @@ func (t *Tables) DeleteListener(k ListenerKey) error {
 }
 
 // dropCaches makes all CPUs look the listeners up again. It comes after each
-// change of them; what a CPU has from before is not used any more.
+// change of them; what a CPU has from before is not used any more. If it cannot,
+// the next write does it first.
 func (t *Tables) dropCaches() error {
 	t.generation.Lock()
 	defer t.generation.Unlock()
+	err := t.nextGeneration()
+	t.stale.Store(err != nil)
+	return err
+}
+
+// catchUp does what dropCaches could not do before.
+func (t *Tables) catchUp() error {
+	if !t.stale.Load() {
+		return nil
+	}
+	return t.dropCaches()
+}
+
+func (t *Tables) nextGeneration() error {
 	generation, err := t.ListenerGeneration()
 	if err != nil {
 		return err
@@ -166,6 +187,9 @@ func (t *Tables) Backends(first, n uint32) ([]Backend, error) {
 // old or new; the word that makes it a backend is the first to go and the last
 // to come.
 func (t *Tables) PutBackend(index uint32, b Backend) error {
+	if err := t.catchUp(); err != nil {
+		return err
+	}
 	var now weirBackend
 	if err := t.maps.Backends.Lookup(&index, &now); err != nil {
 		return fmt.Errorf("reading entry %d of %s: %w", index, t.maps.Backends, err)
@@ -202,6 +226,9 @@ func (t *Tables) ReadSlots(first uint32, slots []Slot) error {
 // WriteSlots writes slots of a listener whose first slot is first and that has
 // size of them. Each slot changes at once, one after the other.
 func (t *Tables) WriteSlots(first, size uint32, changes []SlotChange) error {
+	if err := t.catchUp(); err != nil {
+		return err
+	}
 	return window(t.maps.Slots, first/SlotsPerLine, lines(size), true, func(words []uint32) {
 		for _, c := range changes {
 			atomic.StoreUint32(&words[c.Index], encodeSlot(c.Slot))
@@ -214,6 +241,9 @@ func (t *Tables) WriteSlots(first, size uint32, changes []SlotChange) error {
 func lines(n uint32) uint32 { return (n + SlotsPerLine - 1) / SlotsPerLine }
 
 func (t *Tables) put(m *ebpf.Map, key, value any) error {
+	if err := t.catchUp(); err != nil {
+		return err
+	}
 	t.writes.Add(1)
 	if err := m.Put(key, value); err != nil {
 		return fmt.Errorf("writing to %s: %w", m, err)
@@ -222,6 +252,9 @@ func (t *Tables) put(m *ebpf.Map, key, value any) error {
 }
 
 func (t *Tables) delete(m *ebpf.Map, key any) error {
+	if err := t.catchUp(); err != nil {
+		return err
+	}
 	t.writes.Add(1)
 	if err := m.Delete(key); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
 		return fmt.Errorf("deleting from %s: %w", m, err)

@@ -137,7 +137,8 @@ const (
 	weirReasonREASON_DROP_TOO_BIG      weirReason = 11
 	weirReasonREASON_ABORTED_HEADROOM  weirReason = 12
 	weirReasonREASON_ABORTED_BAD_TABLE weirReason = 13
-	weirReasonREASON_MAX               weirReason = 14
+	weirReasonREASON_PASS_ON_ITS_WAY   weirReason = 14
+	weirReasonREASON_MAX               weirReason = 15
 )
 
 type weirSlotBits uint32

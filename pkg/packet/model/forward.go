@@ -25,7 +25,7 @@ func overhead(b *Backend) int {
 }
 
 // forward returns the frame that leaves for b. hash is the lower half of the
-// packet's.
+// flow's.
 func (c *Config) forward(p *packet, b *Backend, hash uint32) []byte {
 	if b.Forward == lb.DSR {
 		frame := slices.Clone(p.frame)

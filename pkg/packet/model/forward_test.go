@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"testing"
 
+	"github.com/weirlb/weir/pkg/lb"
 	"github.com/weirlb/weir/pkg/packet"
 	"github.com/weirlb/weir/pkg/packet/model"
 )
@@ -66,20 +67,36 @@ func TestForward(t *testing.T) {
 	}
 }
 
-// TestSource: the algorithm source looks at the client's address alone.
+// TestSource: the algorithm source looks at the client's address alone, while
+// outer addresses vary with the flow.
 func TestSource(t *testing.T) {
 	c := config()
+	l := c.Listeners[model.Service{Address: netip.AddrPortFrom(vip4, portUDP), Protocol: lb.UDP}]
+	l.Backends[2] = &model.Backend{Address: backend6, Forward: lb.IPIP, NextHop: l.Backends[1].NextHop}
+	for i := range l.Table {
+		l.Table[i] = uint16(1 + i%2)
+	}
 	outer := map[netip.Addr]bool{}
+	backends := map[*model.Backend]bool{}
 	for port := range uint16(50) {
 		r := c.Run(eth.IP(client4, vip4).UDP(port, portUDP).Bytes())
 		layers, err := packet.Decode(r.Frame)
 		if err != nil {
 			t.Fatal(err)
 		}
-		outer[packet.All[packet.IPv4](layers)[0].Src] = true
+		backends[r.Backend] = true
+		for _, h := range packet.All[packet.IPv4](layers)[:1] {
+			outer[h.Src] = true
+		}
+		for _, h := range packet.All[packet.IPv6](layers) {
+			outer[h.Src] = true
+		}
 	}
-	if len(outer) != 1 {
-		t.Errorf("flows of one client have %d outer addresses", len(outer))
+	if len(backends) != 1 {
+		t.Errorf("flows of one client went to %d backends", len(backends))
+	}
+	if len(outer) < 45 {
+		t.Errorf("50 flows of one client have %d outer addresses", len(outer))
 	}
 }
 

@@ -41,6 +41,7 @@ const (
 	DropNoBackend  = "DROP_NO_BACKEND"
 	DropNoNextHop  = "DROP_NO_NEXTHOP"
 	DropTooBig     = "DROP_TOO_BIG"
+	PassOnItsWay   = "PASS_ON_ITS_WAY"
 )
 
 // Config is what the maps and knobs of a data plane hold.
@@ -86,8 +87,8 @@ type Result struct {
 // Run returns what becomes of frame, which it does not change.
 //
 // Counters: the reason of the result counts one packet and the bytes of frame.
-// So does the listener, under forwarded if Reason is Forwarded and else under
-// dropped, and the backend.
+// So does the listener, if there is one in the result, under forwarded if Reason
+// is Forwarded and else under dropped, and the backend.
 func (c *Config) Run(frame []byte) Result {
 	p, reason := parse(frame)
 	if reason != "" {
@@ -138,11 +139,13 @@ func (c *Config) balance(p *packet, l *Listener) Result {
 		return dropped(DropNoBackend)
 	case b.NextHop.Interface == 0:
 		return dropped(DropNoNextHop)
+	case b.Forward == lb.DSR && lb.MAC(p.frame[:6]) == b.NextHop.Dest:
+		return pass(PassOnItsWay, p.frame)
 	case len(p.l3)+overhead(b) > b.NextHop.MTU:
 		return dropped(DropTooBig)
 	}
 	r := Result{
-		Action: Redirect, Reason: Forwarded, Frame: c.forward(p, b, uint32(hash)),
+		Action: Redirect, Reason: Forwarded, Frame: c.forward(p, b, uint32(c.flowHash(p))),
 		Egress: b.NextHop.Interface, Listener: l, Backend: b,
 	}
 	if r.Egress == c.Ingress {
@@ -155,5 +158,10 @@ func (c *Config) hash(p *packet, a lb.Algorithm) uint64 {
 	if a == lb.Source {
 		return maglev.HashSource(c.Seed, p.src)
 	}
+	return c.flowHash(p)
+}
+
+// flowHash is what outer headers vary with, whatever decides on the slot.
+func (c *Config) flowHash(p *packet) uint64 {
 	return maglev.Hash(c.Seed, p.src, p.dst, p.sport, p.dport, p.protocol)
 }

@@ -1,0 +1,59 @@
+// Copyright The Weir Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package dataplane
+
+import (
+	"net/netip"
+	"testing"
+
+	"github.com/weirlb/weir/pkg/lb"
+)
+
+// TestCachesAreDroppedLater: a listener was written and the caches could not be
+// dropped. Whatever comes next does that first, or does nothing.
+func TestCachesAreDroppedLater(t *testing.T) {
+	d := openTest(t, testOptions(t))
+	defer closeTest(t, d)
+	tables := d.Tables()
+	addr := netip.MustParseAddr("203.0.113.10")
+	key := ListenerKey{Address: addr, Port: 443, Protocol: lb.TCP}
+	for name, next := range map[string]func() error{
+		"listener":  func() error { return tables.PutListener(key, Listener{ID: 3}) },
+		"vip":       func() error { return tables.PutVIP(addr, VIP{TCP: true}) },
+		"deletion":  func() error { return tables.DeleteVIP(addr) },
+		"backend":   func() error { return tables.PutBackend(0, Backend{}) },
+		"slots":     func() error { return tables.WriteSlots(0, 1, []SlotChange{{}}) },
+		"listeners": func() error { _, err := tables.Listeners(); return err },
+	} {
+		t.Run(name, func(t *testing.T) {
+			before, err := tables.ListenerGeneration()
+			if err != nil {
+				t.Fatal(err)
+			}
+			works := tables.maps.ListenerGeneration
+			broken, err := works.Clone()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := broken.Close(); err != nil {
+				t.Fatal(err)
+			}
+			tables.maps.ListenerGeneration = broken
+			if err := tables.PutListener(key, Listener{ID: 2}); err == nil {
+				t.Error("the caches are said to be dropped")
+			}
+			if err := next(); err == nil {
+				t.Error("the next call went on with the caches as they were")
+			}
+			tables.maps.ListenerGeneration = works
+			if err := next(); err != nil {
+				t.Error(err)
+			}
+			after, err := tables.ListenerGeneration()
+			if err != nil || after == before {
+				t.Errorf("generation %d after %d, %v; want another", after, before, err)
+			}
+		})
+	}
+}

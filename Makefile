@@ -37,6 +37,8 @@ PREFIX ?= /usr/local
 GENERATE_PACKAGES := ./pkg/...
 BPF_PACKAGES := ./pkg/dataplane/... ./pkg/reconcile/...
 E2E_PACKAGES := ./pkg/netdev/... ./pkg/testutil/... ./pkg/agent/... ./pkg/node/... ./pkg/cli/... $(patsubst %,./%/...,$(wildcard pkg/e2e))
+# The README's quick starts: they need the tree and tools of the host.
+HOST_PACKAGES := ./pkg/manual/...
 BENCH_PACKAGES := ./pkg/bench/...
 
 # Knobs: make fuzz FUZZTIME=10m, make test VM_KERNELS= (no virtual machines),
@@ -105,8 +107,8 @@ test-bpf: need-go ## packets through the BPF programs (root)
 
 # -p 1: one package at a time has the namespaces and the processor.
 .PHONY: test-e2e
-test-e2e: need-go ## real sockets through network namespaces (root)
-	$(GO) test -count=1 -p 1 -timeout 20m $(TEST_FLAGS) $(E2E_PACKAGES)
+test-e2e: need-go ## real sockets through network namespaces, the quick starts too (root)
+	$(GO) test -count=1 -p 1 -timeout 20m $(TEST_FLAGS) $(E2E_PACKAGES) $(HOST_PACKAGES)
 
 .PHONY: test-vm
 test-vm: need-go ## the BPF and end-to-end tests on other kernels, in qemu

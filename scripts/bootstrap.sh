@@ -51,6 +51,10 @@ need_develop() {
     need shellcheck shellcheck ShellCheck shellcheck
     need ip iproute2 iproute iproute2
     need curl curl curl curl
+    # What the README's quick starts use besides, which a test does as written.
+    need ethtool ethtool ethtool ethtool
+    need python3 python3 python3 python
+    need nsenter util-linux util-linux util-linux
 }
 
 need_vm() {

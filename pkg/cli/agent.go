@@ -51,8 +51,12 @@ Examples:
 			if path, err = filepath.Abs(path); err != nil {
 				return fmt.Errorf("--config: %w", err)
 			}
-			if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+			info, err := os.Stat(path)
+			if errors.Is(err, fs.ErrNotExist) {
 				return usagef("no configuration at %s: write one, or name another by --config", path)
+			}
+			if err == nil && info.IsDir() {
+				return usagef("--config %s: is a directory: name a file, such as %s", path, DefaultConfigPath)
 			}
 			hangups, stop := env.Hangups()
 			defer stop()

@@ -55,7 +55,7 @@ func newApp(env *Environment) *cli.App {
 		},
 	}
 	app.CustomAppHelpTemplate = appHelp(app)
-	app.OnUsageError = usageErrorOf(app.Flags)
+	app.OnUsageError = usageErrorOf(env, app.Flags)
 	app.Action = func(c *cli.Context) error {
 		switch {
 		case c.Args().Present():
@@ -66,28 +66,28 @@ func newApp(env *Environment) *cli.App {
 		return cli.ShowAppHelp(c)
 	}
 	for _, c := range app.Commands {
-		finish("weir", c)
+		finish(env, "weir", c)
 	}
 	return app
 }
 
 // finish gives a command and its subcommands what all have in common.
-func finish(parent string, c *cli.Command) {
+func finish(env *Environment, parent string, c *cli.Command) {
 	c.HideHelpCommand = true
 	c.CustomHelpTemplate = commandHelp(parent, c)
-	c.OnUsageError = usageErrorOf(c.Flags)
+	c.OnUsageError = usageErrorOf(env, c.Flags)
 	for _, sub := range c.Subcommands {
-		finish(parent+" "+c.Name, sub)
+		finish(env, parent+" "+c.Name, sub)
 	}
 }
 
 // usageErrorOf returns what is said of flags that cannot be read.
-func usageErrorOf(flags []cli.Flag) cli.OnUsageErrorFunc {
+func usageErrorOf(env *Environment, flags []cli.Flag) cli.OnUsageErrorFunc {
 	return func(_ *cli.Context, err error, _ bool) error {
 		const unknown = "flag provided but not defined: -"
 		const incomplete = "flag needs an argument: -"
 		if name, ok := strings.CutPrefix(err.Error(), incomplete); ok {
-			return usagef("--%s needs a value", name)
+			return usagef("%s needs a value", env.typed(name))
 		}
 		name, ok := strings.CutPrefix(err.Error(), unknown)
 		if !ok {
@@ -99,10 +99,20 @@ func usageErrorOf(flags []cli.Flag) cli.OnUsageErrorFunc {
 		}
 		name = strings.TrimLeft(name, "-")
 		if near, ok := nearest(name, names); ok {
-			return usagef("unknown flag --%s, did you mean --%s?", name, near)
+			return usagef("unknown flag %s, did you mean --%s?", env.typed(name), near)
 		}
-		return usagef("unknown flag --%s: add --help for those that there are", name)
+		return usagef("unknown flag %s: add --help for those that there are", env.typed(name))
 	}
+}
+
+// typed returns a flag as the command line has it, with one dash or two.
+func (e *Environment) typed(name string) string {
+	for _, arg := range e.args {
+		if flag, _, _ := strings.Cut(arg, "="); flag == "-"+name {
+			return flag
+		}
+	}
+	return "--" + name
 }
 
 // unknownCommand says that parent has no such command.

@@ -4,12 +4,15 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/weirlb/weir/pkg/config"
 	"github.com/weirlb/weir/pkg/control"
 )
 
@@ -47,9 +50,16 @@ Examples:
 				return err
 			}
 			client := env.client(t)
-			report, err := client.Apply(c.Context, name, data)
+			sent := name
+			if path != stdin {
+				// What the agent says of its file must hold whatever the directory.
+				if sent, err = filepath.Abs(path); err != nil {
+					return fmt.Errorf("%s: %w", path, err)
+				}
+			}
+			report, err := client.Apply(c.Context, sent, data)
 			if err != nil {
-				return err
+				return asTyped(err, sent, name)
 			}
 			for _, w := range report.Warnings {
 				env.note("%s", w)
@@ -63,6 +73,19 @@ Examples:
 			return env.write(format, listing{value: report})
 		},
 	}
+}
+
+// asTyped names the file of mistakes as the command line did.
+func asTyped(err error, sent, name string) error {
+	var mistakes config.Errors
+	if errors.As(err, &mistakes) {
+		for _, m := range mistakes {
+			if m.File == sent {
+				m.File = name
+			}
+		}
+	}
+	return err
 }
 
 // willBeLost reports whether what was applied from path is not what the agent

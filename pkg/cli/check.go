@@ -9,6 +9,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"syscall"
 
 	"github.com/urfave/cli/v2"
 
@@ -78,7 +79,7 @@ func (e *Environment) readConfig(path string) (name string, data []byte, err err
 	}
 	data, err = io.ReadAll(io.LimitReader(from, control.MaxConfigSize+1))
 	if err != nil {
-		return "", nil, fmt.Errorf("configuration: %s: %w", name, err)
+		return "", nil, fileError(fmt.Errorf("configuration: %w", err))
 	}
 	if len(data) > control.MaxConfigSize {
 		return "", nil, fmt.Errorf("configuration: %s has more than %d MiB", name, control.MaxConfigSize>>20)
@@ -86,12 +87,19 @@ func (e *Environment) readConfig(path string) (name string, data []byte, err err
 	return name, data, nil
 }
 
-// fileError makes the error of a file that is not there one of usage.
+// fileError makes the error of a file that cannot be read one of usage.
 func fileError(err error) error {
-	if errors.Is(err, fs.ErrNotExist) {
-		return usagef("%v", err)
+	var path *fs.PathError
+	if !errors.As(err, &path) {
+		return err
 	}
-	return err
+	switch {
+	case errors.Is(err, syscall.EISDIR):
+		return usagef("configuration: %s is a directory: name a file, such as %s", path.Path, DefaultConfigPath)
+	case errors.Is(err, fs.ErrPermission):
+		return usagef("configuration: %s: permission denied: run as root, or name a file that you may read", path.Path)
+	}
+	return usagef("%v", err)
 }
 
 // summary says what a configuration has.

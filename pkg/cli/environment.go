@@ -37,6 +37,8 @@ type Environment struct {
 	// Hangups returns a channel that gets a value for each SIGHUP until stop
 	// is called. Without that call, the signal ends the process.
 	Hangups func() (hangups <-chan struct{}, stop func())
+
+	args []string // as typed
 }
 
 // Exit codes.
@@ -49,6 +51,7 @@ const (
 // Run runs one command, args[0] being the name of the program, and returns the
 // exit code. What went wrong is on Stderr by then.
 func Run(ctx context.Context, env *Environment, args []string) int {
+	env.args = args
 	app := newApp(env)
 	err := app.RunContext(ctx, arrange(app, args))
 	if err == nil {

@@ -157,7 +157,7 @@ func fakeSnapshot() *dataplane.Snapshot {
 			Listener: key(), Label: label, Slots: slots, TableSize: 251, Traffic: traffic,
 			Backend: dataplane.Backend{
 				Address: netip.MustParseAddrPort(addr), Forward: lb.IPIP, Weight: 100, Health: health,
-				NextHop: lb.NextHop{Interface: 2, Source: lb.MAC{2, 0, 0, 0, 0, 1}, Dest: lb.MAC{2, 0, 0, 0, 0, 2}, MTU: 1500},
+				NextHop: lb.NextHop{Interface: 1, Source: lb.MAC{2, 0, 0, 0, 0, 1}, Dest: lb.MAC{2, 0, 0, 0, 0, 2}, MTU: 1500},
 			},
 		}
 	}

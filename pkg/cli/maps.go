@@ -46,7 +46,7 @@ type mapRow struct {
 	Entries    uint32  `json:"entries"`
 	MaxEntries uint32  `json:"max_entries"`
 	Fill       float64 `json:"fill"`  // from 0 to 1
-	Fixed      bool    `json:"fixed"` // it is always full, which is no cause for alarm
+	Fixed      bool    `json:"fixed"` // its entries in use are always the same, however full
 	Memory     uint64  `json:"memory_bytes"`
 }
 

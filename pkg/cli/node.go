@@ -10,6 +10,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/weirlb/weir/pkg/config"
 	"github.com/weirlb/weir/pkg/dataplane"
 	"github.com/weirlb/weir/pkg/node"
 )
@@ -96,7 +97,11 @@ func parseVIPs(texts []string) ([]netip.Addr, error) {
 		if err != nil || addr.Zone() != "" {
 			return nil, usagef("--vip %s: not an address, %s", text, example)
 		}
-		if addr = addr.Unmap(); !slices.Contains(vips, addr) {
+		addr = addr.Unmap()
+		if is, ok := config.Special(addr); ok {
+			return nil, usagef("--vip %s: %s, want that of a balancer, %s", text, is, example)
+		}
+		if !slices.Contains(vips, addr) {
 			vips = append(vips, addr)
 		}
 	}

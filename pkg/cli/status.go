@@ -15,6 +15,7 @@ import (
 
 	"github.com/weirlb/weir/pkg/control"
 	"github.com/weirlb/weir/pkg/dataplane"
+	"github.com/weirlb/weir/pkg/lb"
 )
 
 func statusCommand(env *Environment) *cli.Command {
@@ -64,6 +65,9 @@ type attachment struct {
 // agent serves no traffic.
 func (e *Environment) status(ctx context.Context, t target, f format) error {
 	report, err := e.agentStatus(ctx, t)
+	if errors.Is(err, control.ErrNoAgent) && t.pinsOnly {
+		err = fmt.Errorf("%w; --pin-path says where maps are: name the socket of their agent by --socket, or its file by --config", err)
+	}
 	if errors.Is(err, control.ErrNoAgent) && !t.socketOnly {
 		return errors.Join(e.pinnedStatus(t, f), err)
 	}
@@ -97,7 +101,42 @@ func (e *Environment) agentStatus(ctx context.Context, t target) (statusReport, 
 			report.Attached = append(report.Attached, attachment{i.Name, i.Mode})
 		}
 	}
+	if err != nil || !status.Ready {
+		return report, err
+	}
+	listeners, err := client.Listeners(ctx)
+	if err != nil {
+		return report, err
+	}
+	backends, err := client.Backends(ctx)
+	status.Problems = append(status.Problems, listenerProblems(listeners, backends)...)
 	return report, err
+}
+
+// listenerProblems says which listeners have nobody who answers.
+func listenerProblems(listeners []control.ListenerRow, backends []control.BackendRow) (problems []string) {
+	type count struct{ takes, up int }
+	counts := make(map[lb.ListenerKey]count)
+	for _, b := range backends {
+		c := counts[b.Key()]
+		if b.Slots > 0 {
+			c.takes++
+		}
+		if b.Health == lb.HealthUp {
+			c.up++
+		}
+		counts[b.Key()] = c
+	}
+	for _, l := range listeners {
+		c := counts[l.Key()]
+		switch {
+		case c.takes == 0:
+			problems = append(problems, fmt.Sprintf("listener %s: no backend takes traffic", l.Key()))
+		case c.up == 0 && l.OnAllDown == lb.AllDownOpen:
+			problems = append(problems, fmt.Sprintf("listener %s: no backend is up; on_all_down: open sends to all of them", l.Key()))
+		}
+	}
+	return problems
 }
 
 // pinnedStatus shows what the kernel holds without an agent, if anything.

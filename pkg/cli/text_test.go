@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
 
+	"github.com/weirlb/weir/pkg/control"
 	"github.com/weirlb/weir/pkg/dataplane"
 	"github.com/weirlb/weir/pkg/lb"
 )
@@ -52,6 +53,31 @@ func TestNearest(t *testing.T) {
 		if got, _ := nearest(name, words); got != want {
 			t.Errorf("nearest(%q) = %q, want %q", name, got, want)
 		}
+	}
+}
+
+func TestListenerProblems(t *testing.T) {
+	listeners := []control.ListenerRow{
+		{Balancer: "all-down", OnAllDown: lb.AllDownOpen}, {Balancer: "closed", OnAllDown: lb.AllDownDrop},
+		{Balancer: "empty"}, {Balancer: "well"},
+	}
+	backends := []control.BackendRow{
+		{Balancer: "all-down", Slots: 100, Health: lb.HealthDown}, {Balancer: "all-down", Slots: 99, Health: lb.HealthDown},
+		{Balancer: "closed", Health: lb.HealthDown},
+		{Balancer: "well", Slots: 251, Health: lb.HealthUp}, {Balancer: "well", Health: lb.HealthDown},
+	}
+	for i := range listeners {
+		listeners[i].Port, listeners[i].Protocol = 80, lb.TCP
+	}
+	for i := range backends {
+		backends[i].Port, backends[i].Protocol = 80, lb.TCP
+	}
+	want := []string{
+		"listener all-down/80/tcp: no backend is up; on_all_down: open sends to all of them",
+		"listener closed/80/tcp: no backend takes traffic", "listener empty/80/tcp: no backend takes traffic",
+	}
+	if diff := cmp.Diff(want, listenerProblems(listeners, backends)); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
 

@@ -41,12 +41,21 @@ func (v *value) unicast(addr netip.Addr) bool {
 		v.errorf("%s has an IPv4 address in IPv6 form, want %s", v.show(), addr.Unmap())
 		return false
 	}
-	i := slices.IndexFunc(specials, func(s special) bool { return s.prefix.Contains(addr) })
-	if i >= 0 {
-		v.errorf("%s is %s, want a unicast address", v.show(), specials[i].is)
-		return false
+	is, ok := Special(addr)
+	if ok {
+		v.errorf("%s is %s, want a unicast address", v.show(), is)
 	}
-	return true
+	return !ok
+}
+
+// Special reports whether addr cannot be that of a balancer, and what it is
+// then, such as "a loopback address".
+func Special(addr netip.Addr) (is string, ok bool) {
+	i := slices.IndexFunc(specials, func(s special) bool { return s.prefix.Contains(addr) })
+	if i < 0 {
+		return "", false
+	}
+	return specials[i].is, true
 }
 
 // vip returns an address of a balancer.

@@ -5,6 +5,9 @@ package config
 
 import (
 	"fmt"
+	"regexp"
+
+	"go.yaml.in/yaml/v4"
 
 	"github.com/weirlb/weir/pkg/lb"
 )
@@ -25,7 +28,7 @@ const MaxBackends = 1<<15 - 1
 func listenerFields(l *lb.Listener) []field {
 	const noTracking = "connections are not tracked yet, remove the key"
 	return []field{
-		{name: "port", read: func(v *value) { l.Port = v.port(1) }},
+		{name: "port", read: func(v *value) { l.Port = v.listenerPort() }},
 		notBuilt("ports", "write a listener with one port: for each"),
 		{name: "protocol", read: func(v *value) { readProtocol(v, l) }},
 		{name: "forward", read: func(v *value) { readForward(v, l) }},
@@ -88,6 +91,17 @@ func readListeners(v *value) []lb.Listener {
 func (v *value) port(least uint64) uint16 {
 	n, _ := v.integer(least, 65535)
 	return uint16(n)
+}
+
+var portRangePattern = regexp.MustCompile(`^[0-9]+ *- *[0-9]+$`)
+
+// listenerPort is port, for a key of which people expect that it takes ranges.
+func (v *value) listenerPort() uint16 {
+	if v.node.Kind == yaml.ScalarNode && portRangePattern.MatchString(v.node.Value) {
+		v.errorf("%s is a range of ports, and ranges are not built yet: write a listener with one port: for each", v.show())
+		return 0
+	}
+	return v.port(1)
 }
 
 // readProtocol leaves 0 where the protocol is wrong, so that nothing is said

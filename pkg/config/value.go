@@ -262,6 +262,9 @@ func (b *block) known(word string) string {
 			names = append(names, f.name)
 		}
 	}
+	if strings.EqualFold(word, "name") && slices.Contains(names, "label") {
+		return "did you mean label?"
+	}
 	if name, ok := closest(word, names); ok {
 		return "did you mean " + name + "?"
 	}

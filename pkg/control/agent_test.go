@@ -68,7 +68,7 @@ func webAgent() *fakeAgent {
 				Listener: key, Label: "web-1", Index: 1, Slots: 251, TableSize: 251, Traffic: forwarded,
 				Backend: dataplane.Backend{
 					Address: up, Forward: lb.IPIP, Weight: 100, Health: lb.HealthUp,
-					NextHop: lb.NextHop{Interface: 3, Source: lb.MAC{2, 0, 0, 0, 0, 1}, Dest: lb.MAC{2, 0, 0, 0, 0, 2}, MTU: 1500},
+					NextHop: lb.NextHop{Interface: 1, Source: lb.MAC{2, 0, 0, 0, 0, 1}, Dest: lb.MAC{2, 0, 0, 0, 0, 2}, MTU: 1500},
 				},
 			}, {
 				Listener: key, Label: "web-2", Index: 2, TableSize: 251,

@@ -59,7 +59,10 @@ type BackendRow struct {
 	TableSize uint32            `json:"table_size"` // slots of the listener
 	Forwarded dataplane.Traffic `json:"forwarded"`
 	NextHop   *NextHopRow       `json:"next_hop,omitempty"` // absent while unknown
-	Check     *CheckRow         `json:"check,omitempty"`    // absent without an agent
+
+	// What changes with every check is for metrics, and not sent: two listings
+	// of the same state are the same. nil without an agent.
+	Check *CheckRow `json:"-"`
 }
 
 // Key returns the name of the listener that the backend belongs to.
@@ -69,7 +72,8 @@ func (r BackendRow) Key() lb.ListenerKey {
 
 // NextHopRow is where frames for a backend go first.
 type NextHopRow struct {
-	Interface int    `json:"interface"` // index
+	Interface string `json:"interface,omitempty"` // absent where there is none of that index
+	Index     int    `json:"interface_index"`
 	Source    string `json:"source_mac"`
 	Dest      string `json:"dest_mac"`
 	MTU       int    `json:"mtu"`
@@ -77,9 +81,9 @@ type NextHopRow struct {
 
 // CheckRow is what the checks of a backend did so far.
 type CheckRow struct {
-	Duration  time.Duration `json:"duration_ns"` // of the last one
-	Successes uint64        `json:"successes"`
-	Failures  uint64        `json:"failures"`
+	Duration  time.Duration // of the last one
+	Successes uint64
+	Failures  uint64
 }
 
 // BalancerRows returns the balancers of a snapshot, sorted by label.
@@ -113,12 +117,13 @@ func ListenerRows(s *dataplane.Snapshot) []ListenerRow {
 // and address. Conditions add what an agent knows; without one they are nil.
 func BackendRows(s *dataplane.Snapshot, conditions map[BackendKey]Condition) []BackendRow {
 	rows := make([]BackendRow, 0, len(s.Backends))
+	names := interfaceNames{}
 	for _, b := range s.Backends {
 		row := BackendRow{
 			Balancer: b.Listener.Balancer, Port: b.Listener.Port, Protocol: b.Listener.Protocol,
 			Label: b.Label, Address: b.Address, Forward: b.Forward, Weight: b.Weight, Health: b.Health,
 			Problem: problem(b.Backend), Slots: b.Slots, TableSize: b.TableSize, Forwarded: b.Traffic,
-			NextHop: nextHop(b.NextHop),
+			NextHop: nextHop(b.NextHop, names),
 		}
 		if c, ok := conditions[BackendKey{Listener: b.Listener, Address: b.Address.String()}]; ok {
 			row.Health, row.Since, row.Problem = c.Health, c.Since.UTC(), c.Problem
@@ -140,11 +145,26 @@ func problem(b dataplane.Backend) string {
 	return ""
 }
 
-func nextHop(n lb.NextHop) *NextHopRow {
+// interfaceNames are the names of this network namespace's interfaces by index,
+// as far as they were asked for; empty where there is no such interface.
+type interfaceNames map[int]string
+
+func (names interfaceNames) name(index int) string {
+	name, ok := names[index]
+	if !ok {
+		if i, err := net.InterfaceByIndex(index); err == nil {
+			name = i.Name
+		}
+		names[index] = name
+	}
+	return name
+}
+
+func nextHop(n lb.NextHop, names interfaceNames) *NextHopRow {
 	if n.Interface == 0 {
 		return nil
 	}
-	return &NextHopRow{Interface: n.Interface, Source: mac(n.Source), Dest: mac(n.Dest), MTU: n.MTU}
+	return &NextHopRow{Interface: names.name(n.Interface), Index: n.Interface, Source: mac(n.Source), Dest: mac(n.Dest), MTU: n.MTU}
 }
 
 func mac(m lb.MAC) string { return net.HardwareAddr(m[:]).String() }

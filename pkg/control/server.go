@@ -20,6 +20,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/weirlb/weir/pkg/config"
+	"github.com/weirlb/weir/pkg/dataplane"
 )
 
 // MaxConfigSize is the largest configuration that can be applied, in bytes.
@@ -111,8 +112,18 @@ func (h *handler) status(*http.Request) (any, error) {
 	return s, nil
 }
 
-func (h *handler) balancers(*http.Request) (any, error) {
+// configured reads what the running configuration has in the kernel.
+func (h *handler) configured() (*dataplane.Snapshot, map[BackendKey]Condition, error) {
 	s, err := h.agent.Snapshot()
+	if err != nil {
+		return nil, nil, err
+	}
+	conditions := h.agent.Conditions()
+	return Configured(s, h.agent.Status(), conditions), conditions, nil
+}
+
+func (h *handler) balancers(*http.Request) (any, error) {
+	s, _, err := h.configured()
 	if err != nil {
 		return nil, err
 	}
@@ -120,7 +131,7 @@ func (h *handler) balancers(*http.Request) (any, error) {
 }
 
 func (h *handler) listeners(*http.Request) (any, error) {
-	s, err := h.agent.Snapshot()
+	s, _, err := h.configured()
 	if err != nil {
 		return nil, err
 	}
@@ -128,11 +139,11 @@ func (h *handler) listeners(*http.Request) (any, error) {
 }
 
 func (h *handler) backends(*http.Request) (any, error) {
-	s, err := h.agent.Snapshot()
+	s, conditions, err := h.configured()
 	if err != nil {
 		return nil, err
 	}
-	return BackendRows(s, h.agent.Conditions()), nil
+	return BackendRows(s, conditions), nil
 }
 
 func (h *handler) apply(r *http.Request) (any, error) {

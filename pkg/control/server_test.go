@@ -36,12 +36,10 @@ func TestRows(t *testing.T) {
 		"/v1/backends": `[{"balancer":"web","port":443,"protocol":"tcp","label":"web-1","address":"10.0.0.11:8443",` +
 			`"forward":"ipip","weight":100,"health":"up","since":"2023-11-14T22:15:00Z","slots":251,"table_size":251,` +
 			`"forwarded":{"packets":12,"bytes":3456},` +
-			`"next_hop":{"interface":3,"source_mac":"02:00:00:00:00:01","dest_mac":"02:00:00:00:00:02","mtu":1500},` +
-			`"check":{"duration_ns":3000000,"successes":7,"failures":0}},` +
+			`"next_hop":{"interface":"lo","interface_index":1,"source_mac":"02:00:00:00:00:01","dest_mac":"02:00:00:00:00:02","mtu":1500}},` +
 			`{"balancer":"web","port":443,"protocol":"tcp","label":"web-2","address":"[2001:db8:1::12]:8443",` +
 			`"forward":"ipip","weight":50,"health":"down","since":"2023-11-14T22:16:40Z","problem":"connection refused",` +
-			`"slots":0,"table_size":251,"forwarded":{"packets":0,"bytes":0},` +
-			`"check":{"duration_ns":3000000000,"successes":1,"failures":6}}]`,
+			`"slots":0,"table_size":251,"forwarded":{"packets":0,"bytes":0}}]`,
 		"/v1/status": `{"version":"v1","pid":42,"started":"2023-11-14T22:13:20Z","ready":true,` +
 			`"config":{"file":"","hash":"","last_reload":"0001-01-01T00:00:00Z","reload_ok":false},` +
 			`"pin_path":"","interfaces":[],"problems":[]}`,

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"time"
 
 	"github.com/weirlb/weir/pkg/control"
@@ -39,15 +40,31 @@ type demo struct {
 }
 
 // Run builds the network, shows what Weir does in it, and takes it down. It
-// returns nil only if every step was seen to work.
-func Run(ctx context.Context, o Options) (err error) {
+// returns nil only if every step was seen to work. When the context ends it
+// stops, and takes the network down all the same.
+func Run(ctx context.Context, o Options) error {
+	if os.Geteuid() != 0 {
+		return errors.New("the demo makes network namespaces and loads BPF programs: run it as root (sudo weir demo)")
+	}
 	d := &demo{options: o, print: printer{w: o.Stdout, color: o.Color}}
-	defer func() {
-		err = errors.Join(err, d.close(context.WithoutCancel(ctx)))
-		if err == nil {
-			d.print.done()
+	err := d.run(ctx)
+	unclean := d.close(ctx)
+	if ctx.Err() != nil {
+		// What else went wrong did so because of that.
+		if err = errInterrupted; unclean == nil {
+			return fmt.Errorf("%w; everything is cleaned up", err)
 		}
-	}()
+	}
+	if err = errors.Join(err, unclean); err == nil {
+		d.print.done()
+	}
+	return err
+}
+
+var errInterrupted = errors.New("interrupted")
+
+// run shows one step after the other.
+func (d *demo) run(ctx context.Context) error {
 	for _, step := range []struct {
 		title string
 		run   func(context.Context) error
@@ -59,6 +76,9 @@ func Run(ctx context.Context, o Options) (err error) {
 		{"web-2 goes down: its clients go to the others", d.down},
 		{"web-2 comes back: it takes its share again", d.all2},
 	} {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
 		d.print.step(step.title)
 		if err := step.run(ctx); err != nil {
 			return fmt.Errorf("%s: %w", step.title, err)
@@ -160,6 +180,9 @@ func (d *demo) spread(ctx context.Context, expected func(*host) bool) error {
 	var errs []error
 	for _, w := range ways() {
 		got := d.lab.request(ctx, w.address, requests)
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
 		d.print.tableRow(w, d.lab.backends, got)
 		errs = append(errs, d.judge(w, got, expected))
 	}
@@ -254,14 +277,19 @@ func (d *demo) alive() error {
 func (d *demo) close(ctx context.Context) error {
 	var errs []error
 	if d.agent != nil {
-		errs = append(errs, d.agent.stop(),
-			d.lab.balancer.run(ctx, d.options.Executable, "unload", "--pin-path", d.lab.pinPath()))
+		errs = append(errs, d.agent.stop())
+		if ctx.Err() == nil {
+			errs = append(errs, d.lab.balancer.run(ctx, d.options.Executable, "unload", "--pin-path", d.lab.pinPath()))
+		}
 	}
 	for _, node := range d.nodes {
 		errs = append(errs, node.stop())
 	}
 	for _, server := range d.servers {
 		errs = append(errs, server.stop())
+	}
+	if d.lab != nil && ctx.Err() != nil {
+		errs = append(errs, d.lab.removePins()) // of processes that were only half up
 	}
 	if d.lab != nil {
 		errs = append(errs, d.lab.close())

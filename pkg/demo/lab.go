@@ -14,8 +14,6 @@ import (
 	"strconv"
 	"strings"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/weirlb/weir/pkg/dataplane/passall"
 	"github.com/weirlb/weir/pkg/netdev"
 )
@@ -69,9 +67,6 @@ func ways() []way {
 // returns an error.
 func newLab() (*lab, error) {
 	l := &lab{id: namePrefix + strconv.Itoa(os.Getpid())}
-	if os.Geteuid() != 0 {
-		return l, errors.New("the demo makes network namespaces and loads BPF programs: run it as root (sudo weir demo)")
-	}
 	if err := removeLeftovers(); err != nil {
 		return l, err
 	}
@@ -194,9 +189,9 @@ func (l *lab) config() (string, error) {
 }
 
 func (l *lab) socket() string  { return filepath.Join(l.dir, "weir.sock") }
-func (l *lab) pinPath() string { return "/sys/fs/bpf/" + l.id }
+func (l *lab) pinPath() string { return filepath.Join(pinRoot, l.id) }
 func (l *lab) nodePins(h *host) string {
-	return "/sys/fs/bpf/" + l.id + "-" + h.label
+	return filepath.Join(pinRoot, l.id+"-"+h.label)
 }
 
 // close takes the network down.
@@ -217,25 +212,6 @@ func (l *lab) close() error {
 		errs = append(errs, os.RemoveAll(l.dir))
 	}
 	return errors.Join(errs...)
-}
-
-// removeLeftovers removes the namespaces of demos that were killed.
-func removeLeftovers() error {
-	names, err := netdev.Namespaces(namePrefix)
-	if err != nil {
-		return err
-	}
-	for _, name := range names {
-		owner, _, _ := strings.Cut(strings.TrimPrefix(name, namePrefix), "-")
-		pid, err := strconv.Atoi(owner)
-		if err != nil || unix.Kill(pid, 0) == nil {
-			continue
-		}
-		if err := netdev.RemoveNamespace(name); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // run runs a command of weir in a namespace and returns what it printed.

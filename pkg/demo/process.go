@@ -38,6 +38,9 @@ func start(ctx context.Context, h *host, executable string, args ...string) (*pr
 	}
 	p.cmd.Stdout, p.cmd.Stderr = &p.output, &p.output
 	p.cmd.WaitDelay = stopPatience
+	// Ctrl-C is for the demo: the terminal would send it to these too, and they
+	// would stop out of turn.
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := command.Start(); err != nil {
 		return nil, fmt.Errorf("starting %s: %w", p.name, err)
 	}
@@ -77,6 +80,10 @@ func (p *process) stop() error {
 		}
 	}
 	<-p.exited
+	var exit *exec.ExitError
+	if errors.As(p.err, &exit) && exit.Sys().(syscall.WaitStatus).Signal() == syscall.SIGTERM {
+		return nil // before it listened to signals, so that it has done nothing yet
+	}
 	if p.err != nil {
 		return fmt.Errorf("%s: %w; it said:\n%s", p.name, p.err, p.output.String())
 	}

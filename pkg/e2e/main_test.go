@@ -4,11 +4,13 @@
 package e2e
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -24,16 +26,17 @@ const patience = time.Minute
 // The environment of this binary when it plays another part than that of the
 // tests: see reexec.
 const (
-	envReexec  = "WEIR_E2E_REEXEC"
-	reexecNoFS = "without-bpffs"
+	envReexec     = "WEIR_E2E_REEXEC"
+	reexecNoFS    = "without-bpffs"  // on the whole host
+	reexecPrivate = "private-mounts" // and in a mount namespace that the host does not see
 )
 
 // built is the binary under test, shared by all tests.
 var built builder
 
 func TestMain(m *testing.M) {
-	if os.Getenv(envReexec) == reexecNoFS {
-		fmt.Fprintln(os.Stderr, withoutBPFFS(os.Args[1:]))
+	if part := os.Getenv(envReexec); part != "" {
+		fmt.Fprintln(os.Stderr, withoutBPFFS(os.Args[1:], part == reexecPrivate))
 		os.Exit(3)
 	}
 	code := testutil.Run(m)
@@ -89,14 +92,12 @@ func (b *builder) remove() error {
 	return os.RemoveAll(b.dir)
 }
 
-// withoutBPFFS becomes another program, in a mount namespace that has no BPF
-// file system where it usually is. As the first process of a process namespace
-// it gets the /proc of that one. It returns only if it cannot.
-func withoutBPFFS(argv []string) error {
-	if os.Getpid() == 1 {
-		if err := unix.Mount("proc", "/proc", "proc", 0, ""); err != nil {
-			return fmt.Errorf("mounting /proc: %w", err)
-		}
+// withoutBPFFS becomes another program, as the first process of a host that has
+// no BPF file system where it usually is, or with private set has such a host
+// run it in a mount namespace of its own. It returns only if it cannot.
+func withoutBPFFS(argv []string, private bool) error {
+	if err := unix.Mount("proc", "/proc", "proc", 0, ""); err != nil {
+		return fmt.Errorf("mounting /proc: %w", err)
 	}
 	for {
 		err := unix.Unmount("/sys/fs/bpf", unix.MNT_DETACH)
@@ -106,6 +107,17 @@ func withoutBPFFS(argv []string) error {
 		if err != nil {
 			return fmt.Errorf("unmounting the BPF file system: %w", err)
 		}
+	}
+	if private {
+		cmd := exec.Command(argv[0], argv[1:]...)
+		cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+		cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS}
+		err := cmd.Run()
+		var exit *exec.ExitError
+		if errors.As(err, &exit) {
+			os.Exit(exit.ExitCode())
+		}
+		return fmt.Errorf("running %s: %w", argv[0], err)
 	}
 	return fmt.Errorf("becoming %s: %w", argv[0], unix.Exec(argv[0], argv, os.Environ()))
 }

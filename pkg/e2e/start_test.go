@@ -166,20 +166,18 @@ func TestNoBPFFS(t *testing.T) {
 	a.configure(l.simple())
 	self, err := os.Executable()
 	l.must(err)
-	without := func(cmd *exec.Cmd) {
-		cmd.Env = append(os.Environ(), envReexec+"="+reexecNoFS)
-		cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS}
+	// The first process of a process namespace is that of a host.
+	host := func(part string) func(*exec.Cmd) {
+		return func(cmd *exec.Cmd) {
+			cmd.Env = append(os.Environ(), envReexec+"="+part)
+			cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS, Cloneflags: syscall.CLONE_NEWPID}
+		}
 	}
-	run(t, l.balancer.Namespace, without, self, weirBinary(t), "agent", "--config", a.file).
+	run(t, l.balancer.Namespace, host(reexecPrivate), self, weirBinary(t), "agent", "--config", a.file).
 		fails(t, 1, "no bpffs at /sys/fs/bpf", "would vanish", "nsenter --net=/run/netns/NAME", "mount -t bpf bpf /sys/fs/bpf")
 	a.leavesNothing(t)
 
-	// As the first process of a host, it has the mount namespace of the host.
-	host := func(cmd *exec.Cmd) {
-		without(cmd)
-		cmd.SysProcAttr.Cloneflags = syscall.CLONE_NEWPID
-	}
-	a.process = start(t, l.balancer.Namespace, "weir agent without a BPF file system", host,
+	a.process = start(t, l.balancer.Namespace, "weir agent without a BPF file system", host(reexecNoFS),
 		self, weirBinary(t), "agent", "--config", a.file)
 	a.awaitReady()
 	l.awaitAnswers(httpClient(l.client), vip4(1), "web-1")

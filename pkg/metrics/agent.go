@@ -72,7 +72,9 @@ func (c *agentCollector) collect(s sink) error {
 	}
 	collectReasons(s, c.metrics.packets, c.metrics.bytes, names, reasons)
 	c.collectListeners(s, snapshot)
-	c.collectBackends(s, control.BackendRows(snapshot, c.source.Conditions()))
+	conditions := c.source.Conditions()
+	configured := control.Configured(snapshot, c.source.Status(), conditions)
+	c.collectBackends(s, control.BackendRows(configured, conditions))
 	c.collectMaps(s, maps)
 	return nil
 }

@@ -54,6 +54,7 @@ func (a *fakeAgent) handler() http.Handler {
 func webAgent() *fakeAgent {
 	key := lb.ListenerKey{Balancer: "web", Port: 443, Protocol: lb.TCP}
 	first, second := netip.MustParseAddrPort("10.0.0.11:8443"), netip.MustParseAddrPort("[2001:db8:1::12]:8443")
+	gone := netip.MustParseAddrPort("10.0.0.10:8443") // no longer configured, and still in the tables
 	return &fakeAgent{
 		status: control.Status{
 			Version: "v1", Ready: true,
@@ -63,7 +64,8 @@ func webAgent() *fakeAgent {
 			},
 		},
 		conditions: map[control.BackendKey]control.Condition{
-			{Listener: key, Address: first.String()}: {Health: lb.HealthUp, Check: 1500 * time.Microsecond, Successes: 7, Failures: 2},
+			{Listener: key, Address: first.String()}:  {Health: lb.HealthUp, Check: 1500 * time.Microsecond, Successes: 7, Failures: 2},
+			{Listener: key, Address: second.String()}: {Health: lb.HealthDown, Check: 2500 * time.Microsecond, Failures: 3},
 		},
 		snapshot: &dataplane.Snapshot{
 			Listeners: []dataplane.ListenerState{{
@@ -75,6 +77,7 @@ func webAgent() *fakeAgent {
 					Backend: dataplane.Backend{Address: first, Forward: lb.IPIP, Health: lb.HealthUp}},
 				{Listener: key, Label: "web-1", Slots: 51, Traffic: dataplane.Traffic{Packets: 2, Bytes: 456},
 					Backend: dataplane.Backend{Address: first, Forward: lb.DSR, Health: lb.HealthUp}},
+				{Listener: key, Label: "gone", Backend: dataplane.Backend{Address: gone, Forward: lb.DSR, Health: lb.HealthDown}},
 				{Listener: key, Label: "web-2", Backend: dataplane.Backend{Address: second, Forward: lb.DSR, Health: lb.HealthDown}},
 			},
 		},
@@ -143,6 +146,9 @@ func TestAgentMetrics(t *testing.T) {
 		"weir_backend_checks_total{"+backend+listener+`,result="success"} 7`,
 		"weir_backend_checks_total{"+backend+listener+`,result="failure"} 2`,
 		"weir_backend_packets_total{"+down+listener+"} 0", "weir_backend_bytes_total{"+down+listener+"} 0",
+		"weir_backend_check_duration_seconds{"+down+listener+"} 0.0025",
+		"weir_backend_checks_total{"+down+listener+`,result="success"} 0`,
+		"weir_backend_checks_total{"+down+listener+`,result="failure"} 3`,
 		"weir_backend_up{"+down+listener+"} 0", "weir_backend_slots{"+down+listener+"} 0",
 		`weir_map_entries{map="slots"} 256`, `weir_map_max_entries{map="slots"} 1024`,
 		`weir_map_memory_bytes{map="slots"} 4096`, `weir_map_writes_total 1234`,

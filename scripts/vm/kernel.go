@@ -9,18 +9,13 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 )
-
-// archive is where kernels come from when the packages of this host have none
-// of the release asked for. Debian 12 has both a 6.1 and a 6.12.
-const archive = `deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] http://deb.debian.org/debian bookworm main
-deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] http://deb.debian.org/debian-security bookworm-security main
-`
 
 // kernel is an unpacked kernel package.
 type kernel struct {
@@ -129,8 +124,18 @@ type apt struct {
 	options []string
 }
 
-// useArchive makes the commands use package lists of their own, from archive.
+// useArchive makes the commands use package lists of their own: those of Debian
+// 12, which has both a 6.1 and a 6.12, from the mirror that this host uses.
 func (a *apt) useArchive(ctx context.Context) error {
+	targets, err := a.output(ctx, "apt-get", "indextargets", "--format", "$(REPO_URI)", "Created-By: Packages")
+	if err != nil {
+		return err
+	}
+	archive := archiveSources(targets)
+	if archive == "" {
+		return errors.New("this host's packages have no such kernel, and its apt sources name no Debian mirror that may have it: " +
+			"add one to them, or unpack a linux-image package into a directory and name its parent with -cache")
+	}
 	sources := filepath.Join(a.dir, "sources.list")
 	if err := os.WriteFile(sources, []byte(archive), 0o644); err != nil {
 		return err
@@ -145,8 +150,23 @@ func (a *apt) useArchive(ctx context.Context) error {
 		"-o", "Dir::State::Lists=" + lists,
 		"-o", "Dir::Cache=" + filepath.Join(a.dir, "cache"),
 	}
-	_, err := a.output(ctx, "apt-get", "update")
+	_, err = a.output(ctx, "apt-get", "update")
 	return err
+}
+
+// archiveSources returns the sources.list of Debian 12 on the mirrors among the
+// addresses of a host's package lists, one a line; empty if there is none.
+func archiveSources(addresses string) string {
+	var lines []string
+	for address := range strings.Lines(addresses) {
+		address = strings.TrimRight(strings.TrimSpace(address), "/")
+		suite := map[string]string{"debian": "bookworm", "debian-security": "bookworm-security"}[path.Base(address)]
+		line := "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] " + address + " " + suite + " main\n"
+		if suite != "" && !slices.Contains(lines, line) {
+			lines = append(lines, line)
+		}
+	}
+	return strings.Join(lines, "")
 }
 
 // newest returns the name of the newest cloud kernel of a release; the error

@@ -28,3 +28,17 @@ func TestCompareNatural(t *testing.T) {
 		t.Error(diff)
 	}
 }
+
+func TestArchiveSources(t *testing.T) {
+	const option = "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] "
+	for addresses, want := range map[string]string{
+		"": "",
+		"http://mirror.example/ubuntu/\nhttp://ppa.example/someone/debianish\n": "",
+		"http://mirror.example/debian/\nhttp://mirror.example/debian\nhttps://safe.example/debian-security/\n": option +
+			"http://mirror.example/debian bookworm main\n" + option + "https://safe.example/debian-security bookworm-security main\n",
+	} {
+		if diff := cmp.Diff(want, archiveSources(addresses)); diff != "" {
+			t.Errorf("%q (-want +got):\n%s", addresses, diff)
+		}
+	}
+}

@@ -140,6 +140,16 @@ func (a *agent) client() *control.Client {
 	})
 }
 
+// status asks for the status as weir status does.
+func (a *agent) status(t testing.TB) control.Status {
+	t.Helper()
+	s, err := a.client().Status(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
 // await waits until the status of the agent is as check wants it.
 func (a *agent) await(check func(control.Status) error) {
 	a.t.Helper()
@@ -247,24 +257,4 @@ func (a *agent) reasons() map[string]uint64 {
 		packets[r.Reason] = r.Packets
 	}
 	return packets
-}
-
-// slots returns the tables of one listener, or of all for "".
-func (a *agent) slots(listener string) string {
-	a.t.Helper()
-	args := []string{"maps", "dump", "slots", "-o", "json"}
-	if listener != "" {
-		args = append(args, "--listener", listener)
-	}
-	return a.weir(args...).succeeds(a.t)
-}
-
-// dump returns all maps but the counters, which change by themselves.
-func (a *agent) dump() map[string]string {
-	a.t.Helper()
-	maps := make(map[string]string)
-	for _, name := range []string{"backends", "listeners4", "listeners6", "names", "slots", "vips"} {
-		maps[name] = a.weir("maps", "dump", name, "-o", "json").succeeds(a.t)
-	}
-	return maps
 }

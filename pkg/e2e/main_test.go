@@ -27,16 +27,15 @@ const patience = time.Minute
 // tests: see reexec.
 const (
 	envReexec     = "WEIR_E2E_REEXEC"
-	reexecNoFS    = "without-bpffs"  // on the whole host
-	reexecPrivate = "private-mounts" // and in a mount namespace that the host does not see
+	reexecPrivate = "private-mounts"
 )
 
 // built is the binary under test, shared by all tests.
 var built builder
 
 func TestMain(m *testing.M) {
-	if part := os.Getenv(envReexec); part != "" {
-		fmt.Fprintln(os.Stderr, withoutBPFFS(os.Args[1:], part == reexecPrivate))
+	if os.Getenv(envReexec) == reexecPrivate {
+		fmt.Fprintln(os.Stderr, privateMounts(os.Args[1:]))
 		os.Exit(3)
 	}
 	code := testutil.Run(m)
@@ -92,10 +91,10 @@ func (b *builder) remove() error {
 	return os.RemoveAll(b.dir)
 }
 
-// withoutBPFFS becomes another program, as the first process of a host that has
-// no BPF file system where it usually is, or with private set has such a host
-// run it in a mount namespace of its own. It returns only if it cannot.
-func withoutBPFFS(argv []string, private bool) error {
+// privateMounts is the first process of a host that has no BPF file system where
+// it usually is, and runs another program there in a mount namespace of its own.
+// It returns only if it cannot.
+func privateMounts(argv []string) error {
 	if err := unix.Mount("proc", "/proc", "proc", 0, ""); err != nil {
 		return fmt.Errorf("mounting /proc: %w", err)
 	}
@@ -108,16 +107,13 @@ func withoutBPFFS(argv []string, private bool) error {
 			return fmt.Errorf("unmounting the BPF file system: %w", err)
 		}
 	}
-	if private {
-		cmd := exec.Command(argv[0], argv[1:]...)
-		cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
-		cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS}
-		err := cmd.Run()
-		var exit *exec.ExitError
-		if errors.As(err, &exit) {
-			os.Exit(exit.ExitCode())
-		}
-		return fmt.Errorf("running %s: %w", argv[0], err)
+	cmd := exec.Command(argv[0], argv[1:]...)
+	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+	cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS}
+	err := cmd.Run()
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		os.Exit(exit.ExitCode())
 	}
-	return fmt.Errorf("becoming %s: %w", argv[0], unix.Exec(argv[0], argv, os.Environ()))
+	return fmt.Errorf("running %s: %w", argv[0], err)
 }

@@ -36,7 +36,7 @@ func TestAgentRestart(t *testing.T) {
 	a := l.newAgent(agentOptions{interfaces: "[lo, eth0]", keys: []string{"xdp_mode: auto"}})
 	a.configure(web, near)
 	a.start()
-	slots, before := a.slots(""), a.reasons()
+	slots, before, dumped := a.slots(""), a.reasons(), a.dump()["slots"]
 	w := l.startLoad(true, vip4(1), vip6(1), vip4(2), vip6(2))
 
 	for _, step := range []struct {
@@ -67,6 +67,9 @@ func TestAgentRestart(t *testing.T) {
 	}
 	w.stop()
 	mustLoseNothing(t, before, a.reasons())
+	if a.dump()["slots"] != dumped {
+		t.Error("weir maps dump slots shows that slots changed")
+	}
 	if _, mode, ok := xdpOn(t, l.balancer, "lo"); ok {
 		t.Errorf("lo, which is no longer configured, has a program in %s mode", mode)
 	}
@@ -166,7 +169,7 @@ var errNotReloaded = errors.New("not reloaded yet")
 // change makes balancers the running ones, by weir apply or by SIGHUP.
 func (a *agent) change(t *testing.T, way string, balancers ...string) {
 	t.Helper()
-	last := decode[report](a, "status").Agent.Config
+	last := a.status(t).Config
 	a.configure(balancers...)
 	if way == "apply" {
 		a.weir("apply", a.file).succeeds(t)
@@ -179,7 +182,7 @@ func (a *agent) change(t *testing.T, way string, balancers ...string) {
 		}
 		return nil
 	})
-	now := decode[report](a, "status").Agent.Config
+	now := a.status(t).Config
 	if !now.ReloadOK || now.Error != "" {
 		t.Fatalf("%s: weir status says that it was refused: %s", way, now.Error)
 	}

@@ -41,11 +41,16 @@ E2E_PACKAGES := ./pkg/netdev/... ./pkg/testutil/... ./pkg/agent/... ./pkg/node/.
 HOST_PACKAGES := ./pkg/manual/...
 BENCH_PACKAGES := ./pkg/bench/...
 
+# What make test runs on other kernels: the programs on every packet, and a node
+# in a network. An emulated processor takes ten times as long for each.
+VM_SUBSET := ./pkg/dataplane ./pkg/node
+
 # Knobs: make fuzz FUZZTIME=10m, make test VM_KERNELS= (no virtual machines),
 # make test-vm VM_KERNELS=6.1 VM_FLAGS=-v, make test-e2e TEST_FLAGS='-run Reload'.
 FUZZTIME ?= 30s
 VM_KERNELS ?= 6.1 6.12
 VM_FLAGS ?=
+VM_PACKAGES ?= $(BPF_PACKAGES) $(E2E_PACKAGES)
 TEST_FLAGS ?=
 BENCH ?= .
 
@@ -93,7 +98,8 @@ test: need-root ## everything that CI runs, having installed what it needs (root
 	@scripts/bootstrap.sh develop $(if $(strip $(VM_KERNELS)),vm)
 	@for target in lint check-generated build test-unit test-bpf test-e2e fuzz test-vm; do \
 		echo "== $$target"; \
-		$(MAKE) --no-print-directory $$target FUZZTIME=$(if $(filter file,$(origin FUZZTIME)),5s,$(FUZZTIME)); \
+		$(MAKE) --no-print-directory $$target FUZZTIME=$(if $(filter file,$(origin FUZZTIME)),5s,$(FUZZTIME)) \
+			VM_PACKAGES='$(if $(filter file,$(origin VM_PACKAGES)),$(VM_SUBSET),$(VM_PACKAGES))'; \
 	done
 
 .PHONY: test-unit
@@ -113,7 +119,7 @@ test-e2e: need-go ## real sockets through network namespaces, the quick starts t
 .PHONY: test-vm
 test-vm: need-go ## the BPF and end-to-end tests on other kernels, in qemu
 	@for kernel in $(VM_KERNELS); do \
-		$(GO) run ./scripts/vm -kernel $$kernel $(VM_FLAGS) $(BPF_PACKAGES) $(E2E_PACKAGES); \
+		$(GO) run ./scripts/vm -kernel $$kernel $(VM_FLAGS) $(VM_PACKAGES); \
 	done
 
 .PHONY: fuzz

@@ -92,9 +92,12 @@ func newIndex(balancers []lb.Balancer) index {
 			key := b.Key(l)
 			ix.listeners[key] = l
 			for _, backend := range l.Backends {
-				target, addr := l.Check.Target(backend), backend.Address.Addr()
-				ix.byTarget[target] = append(ix.byTarget[target], key)
+				addr := backend.Address.Addr()
 				ix.byAddress[addr] = append(ix.byAddress[addr], key)
+				if l.Check.Type != lb.CheckNone {
+					target := l.Check.Target(backend)
+					ix.byTarget[target] = append(ix.byTarget[target], key)
+				}
 			}
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/weirlb/weir/pkg/config"
 	"github.com/weirlb/weir/pkg/control"
 	"github.com/weirlb/weir/pkg/dataplane"
+	"github.com/weirlb/weir/pkg/health"
 	"github.com/weirlb/weir/pkg/lb"
 	"github.com/weirlb/weir/pkg/reconcile"
 )
@@ -36,7 +37,7 @@ func (a *Agent) desiredListener(l *lb.Listener) reconcile.Listener {
 	}
 	for i, b := range l.Backends {
 		hop, err := a.nextHop(l, b)
-		status, _ := a.checker.Status(l.Check.Target(b))
+		status := a.health(l, b)
 		out.Backends[i] = reconcile.Backend{
 			Label: b.Label, Address: b.Address, Weight: b.Weight,
 			Health: status.Health, NextHop: hop, Reachable: err == nil,
@@ -61,9 +62,20 @@ func (a *Agent) nextHop(l *lb.Listener, b lb.Backend) (lb.NextHop, error) {
 	return hop, nil
 }
 
+// health returns what the checks say of a backend. One that is not checked is
+// up, and no target of the checker: a hundred thousand of those would only
+// take memory.
+func (a *Agent) health(l *lb.Listener, b lb.Backend) health.Status {
+	if l.Check.Type == lb.CheckNone {
+		return health.Status{Health: lb.HealthUp}
+	}
+	status, _ := a.checker.Status(l.Check.Target(b))
+	return status
+}
+
 // condition is what the agent knows of a backend.
 func (a *Agent) condition(l *lb.Listener, b lb.Backend) control.Condition {
-	status, _ := a.checker.Status(l.Check.Target(b))
+	status := a.health(l, b)
 	c := control.Condition{
 		Health: status.Health, Since: status.Since, Check: status.Duration,
 		Successes: status.Successes, Failures: status.Failures,

@@ -10,6 +10,7 @@ import (
 
 	"github.com/weirlb/weir/pkg/control"
 	"github.com/weirlb/weir/pkg/dataplane"
+	"github.com/weirlb/weir/pkg/lb"
 )
 
 // Status describes the agent.
@@ -37,11 +38,11 @@ func (a *Agent) Status() control.Status {
 	if !s.Config.ReloadOK && s.Config.Error != "" {
 		problems = append(problems, "last reload: "+s.Config.Error)
 	}
-	for key, c := range a.Conditions() {
+	a.eachCondition(func(key lb.ListenerKey, b lb.Backend, c control.Condition) {
 		if c.Problem != "" {
-			problems = append(problems, fmt.Sprintf("backend %s/%s: %s", key.Listener, key.Address, c.Problem))
+			problems = append(problems, fmt.Sprintf("backend %s/%s: %s", key, b.Address, c.Problem))
 		}
-	}
+	})
 	slices.Sort(problems)
 	s.Problems = problems
 	return s
@@ -55,14 +56,21 @@ func (a *Agent) Tables() *dataplane.Tables { return a.plane.Tables() }
 
 // Conditions says what is known of each backend of the running configuration.
 func (a *Agent) Conditions() map[control.BackendKey]control.Condition {
+	out := make(map[control.BackendKey]control.Condition)
+	a.eachCondition(func(key lb.ListenerKey, b lb.Backend, c control.Condition) {
+		out[backendKey(key, b)] = c
+	})
+	return out
+}
+
+// eachCondition calls fn for each backend of the running configuration.
+func (a *Agent) eachCondition(fn func(lb.ListenerKey, lb.Backend, control.Condition)) {
 	a.mu.Lock()
 	listeners := a.state.index.listeners
 	a.mu.Unlock()
-	out := make(map[control.BackendKey]control.Condition)
 	for key, l := range listeners {
 		for _, b := range l.Backends {
-			out[backendKey(key, b)] = a.condition(l, b)
+			fn(key, b, a.condition(l, b))
 		}
 	}
-	return out
 }

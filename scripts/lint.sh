@@ -33,7 +33,7 @@ lint_layers() { tool depguard ./...; }
 
 lint_clang-format() {
     local -a files
-    mapfile -t files < <(find bpf pkg testdata -name '*.[ch]')
+    mapfile -t files < <(find bpf pkg -name '*.[ch]')
     [ ${#files[@]} -gt 0 ] || return 0
     if ! "$CLANG_FORMAT" --dry-run -Werror "${files[@]}"; then
         printf 'run: %s -i FILE\n' "$CLANG_FORMAT" >&2

@@ -17,7 +17,7 @@ import (
 )
 
 var (
-	routerMAC, balancerMAC = lb.MAC{2, 0, 0, 0, 0, 1}, lb.MAC{2, 0, 0, 0, 0, 2}
+	routerMAC, balancerMAC = lb.MAC{6, 0x11, 0x12, 0x13, 0x14, 0x15}, lb.MAC{2, 0x21, 0x22, 0x23, 0x24, 0x25}
 
 	client4, client6 = netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("2001:db8::1")
 	other4, other6   = netip.MustParseAddr("192.0.2.99"), netip.MustParseAddr("2001:db8::99") // nobody's
@@ -31,8 +31,10 @@ var (
 
 	// far is beyond another interface, near beyond the one that packets come
 	// in by.
-	far  = lb.NextHop{Interface: 7, Source: lb.MAC{2, 0, 0, 0, 7, 1}, Dest: lb.MAC{2, 0, 0, 0, 7, 2}, MTU: 1500}
-	near = lb.NextHop{Interface: loopback, Source: balancerMAC, Dest: lb.MAC{2, 0, 0, 0, 0, 3}, MTU: 1500}
+	far = lb.NextHop{
+		Interface: 7, Source: lb.MAC{0x0a, 0x71, 0x72, 0x73, 0x74, 0x75}, Dest: lb.MAC{0x0e, 0x7a, 0x7b, 0x7c, 0x7d, 0x7e}, MTU: 1500,
+	}
+	near = lb.NextHop{Interface: loopback, Source: balancerMAC, Dest: lb.MAC{0x12, 0x31, 0x32, 0x33, 0x34, 0x35}, MTU: 1500}
 
 	// What comes in.
 	eth    = packet.Eth(routerMAC, balancerMAC)

@@ -98,7 +98,7 @@ func TestOuterSource(t *testing.T) {
 			}
 			l := labWith(t, knobs, countInMemory)
 			seen := make(map[netip.Addr]bool)
-			const flows = 256
+			const flows = 128
 			for port := range uint16(flows) {
 				in := from6.TCP(port, w.port, packet.SYN).Bytes()
 				out := l.check(t, in, l.config.Run(in))

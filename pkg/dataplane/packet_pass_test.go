@@ -5,6 +5,7 @@ package dataplane
 
 import (
 	"net/netip"
+	"slices"
 
 	"github.com/weirlb/weir/pkg/lb"
 	"github.com/weirlb/weir/pkg/packet"
@@ -24,16 +25,21 @@ const (
 
 // passTests are of what is not for a listener: it stays as it is.
 func passTests() []packetTest {
-	notIP, notOurs, noListener := passes("pass_not_ip"), passes("pass_not_ours"), passes("pass_no_listener")
-	data := make([]byte, 64)
-	part4 := func(dst netip.Addr, protocol uint8, options ...packet.IPOption) packet.Frame {
-		return eth.IP(client4, dst, append(options, packet.Protocol(protocol))...).Payload(data)
-	}
-	first, later, last := packet.Part(0, true), packet.Part(8, true), packet.Part(8, false)
-	mapped := eth.IP(client6, netip.AddrFrom16(vip4.As16()))
-	syn4, syn6 := from4.TCP(clientPort, portIPIP4, packet.SYN), from6.TCP(clientPort, portIPIP6, packet.SYN)
-	to := func(dst lb.MAC) packet.Frame { return packet.Eth(routerMAC, dst) }
+	return slices.Concat(notIPTests(), notOursTests(), noListenerTests())
+}
 
+// to starts a frame to another address than the balancer's.
+func to(dst lb.MAC) packet.Frame { return packet.Eth(routerMAC, dst) }
+
+// part4 is an IPv4 packet of a protocol that is not looked into.
+func part4(dst netip.Addr, protocol uint8, options ...packet.IPOption) packet.Frame {
+	return eth.IP(client4, dst, append(options, packet.Protocol(protocol))...).Payload(make([]byte, 64))
+}
+
+// notIPTests are of what is not IP, or is for many hosts.
+func notIPTests() []packetTest {
+	notIP, data := passes("pass_not_ip"), make([]byte, 64)
+	syn4, syn6 := from4.TCP(clientPort, portIPIP4, packet.SYN), from6.TCP(clientPort, portIPIP6, packet.SYN)
 	return []packetTest{
 		{"arp request", eth.ARP(packet.ARP{Op: 1, SenderMAC: routerMAC, Sender: client4, Target: vip4}), notIP},
 		{"arp broadcast", to(lb.MAC{255, 255, 255, 255, 255, 255}).ARP(packet.ARP{Op: 1, Sender: client4, Target: vip4}).PadTo(60), notIP},
@@ -46,7 +52,17 @@ func passTests() []packetTest {
 		{"ipv4 multicast mac", to(lb.MAC{1, 0, 0x5e, 0, 0, 1}).Inner(syn4), notIP},
 		{"ipv6 multicast mac", to(lb.MAC{0x33, 0x33, 0, 0, 0, 1}).Inner(syn6), notIP},
 		{"ping to a multicast mac", to(lb.MAC{0x33, 0x33, 0, 0, 0, 1}).IP(client6, vip6).EchoRequest(1, 1), notIP},
+	}
+}
 
+// notOursTests are of what is for others: for another address, or for a
+// backend that it will reach without us.
+func notOursTests() []packetTest {
+	notOurs, data := passes("pass_not_ours"), make([]byte, 64)
+	first, later := packet.Part(0, true), packet.Part(8, true)
+	mapped := eth.IP(client6, netip.AddrFrom16(vip4.As16()))
+	syn4 := from4.TCP(clientPort, portIPIP4, packet.SYN)
+	return []packetTest{
 		{"tcp4 to another host", eth.IP(client4, other4).TCP(clientPort, portIPIP4, packet.SYN), notOurs},
 		{"tcp6 to another host", eth.IP(client6, other6).TCP(clientPort, portIPIP4, packet.SYN), notOurs},
 		{"udp4 to another host", eth.IP(client4, other4).UDP(clientPort, portIPIP4).PadTo(60), notOurs},
@@ -62,13 +78,20 @@ func passTests() []packetTest {
 		{"later fragment6 to another host", eth.IP(client6, other6).Fragment(8, false, 7).Payload(data), notOurs},
 		{"unknown protocol to another host", part4(other4, packet.ProtoTest), notOurs},
 		{"tunnel to another host", eth.IP(client4, other4).Inner(syn4), notOurs},
-		{"dsr4, addressed to the backend already", to(far.Dest).IP(client4, vip4).TCP(clientPort, portDSR4, packet.ACK), passes("pass_on_its_way")},
-		{"dsr6, addressed to the backend already", to(far.Dest).IP(client6, vip6).TCP(clientPort, portDSR6, packet.ACK), passes("pass_on_its_way")},
-
 		{"a vip as ipv4-mapped ipv6, tcp", mapped.TCP(clientPort, portIPIP4, packet.SYN), notOurs},
 		{"a vip as ipv4-mapped ipv6, ping", mapped.EchoRequest(1, 1), notOurs},
 		{"a vip as ipv4-mapped ipv6, fragment", mapped.Fragment(8, false, 7).Payload(data), notOurs},
+		{"dsr4, addressed to the backend already", to(far.Dest).IP(client4, vip4).TCP(clientPort, portDSR4, packet.ACK), passes("pass_on_its_way")},
+		{"dsr6, addressed to the backend already", to(far.Dest).IP(client6, vip6).TCP(clientPort, portDSR6, packet.ACK), passes("pass_on_its_way")},
+	}
+}
 
+// noListenerTests are of what is for a balancer's address and for no listener.
+func noListenerTests() []packetTest {
+	noListener, data := passes("pass_no_listener"), make([]byte, 64)
+	first, later, last := packet.Part(0, true), packet.Part(8, true), packet.Part(8, false)
+	syn4 := from4.TCP(clientPort, portIPIP4, packet.SYN)
+	return []packetTest{
 		{"tcp4, no listener on the port", from4.TCP(clientPort, 1, packet.SYN), noListener},
 		{"tcp6, no listener on the port", from6.TCP(clientPort, 1, packet.SYN), noListener},
 		{"udp6, no listener on the port", from6.UDP(clientPort, 1), noListener},

@@ -114,7 +114,11 @@ func (n *Namespace) prepareForXDP(iface string) error {
 		}
 		defer unix.Close(fd)
 		for _, f := range features {
-			if err := setFeature(fd, iface, f.command, f.on); err != nil {
+			err := setFeature(fd, iface, f.command, f.on)
+			if f.on == 0 && errors.Is(err, unix.EOPNOTSUPP) {
+				continue // the other end has an XDP program already, which rules it out
+			}
+			if err != nil {
 				return fmt.Errorf("setting offload %q of %s to %d: %w", f.name, iface, f.on, err)
 			}
 		}

@@ -27,7 +27,7 @@ type Options struct {
 const requests = 120
 
 // patience bounds the wait for anything that takes far less.
-const patience = 10 * time.Second
+const patience = 20 * time.Second
 
 // demo is a demonstration under way.
 type demo struct {

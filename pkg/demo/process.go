@@ -16,7 +16,7 @@ import (
 )
 
 // stopPatience is how long a process may take to stop before it is killed.
-const stopPatience = 5 * time.Second
+const stopPatience = 20 * time.Second
 
 // process is a running weir command in a namespace, with what it says.
 type process struct {

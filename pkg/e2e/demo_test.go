@@ -6,7 +6,6 @@ package e2e
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -96,8 +95,8 @@ func TestInterruptedDemo(t *testing.T) {
 	defer interrupt()
 	out := interrupter{after: "attached to eth0", interrupt: interrupt}
 	err := demo.Run(ctx, demo.Options{Executable: weirBinary(t), Stdout: &out})
-	if !errors.Is(err, context.Canceled) || strings.Contains(err.Error(), "cleaning up") {
-		t.Errorf("the demo returned %v, want that it was interrupted", err)
+	if want := "interrupted; everything is cleaned up"; err == nil || err.Error() != want {
+		t.Errorf("the demo returned %v, want: %s", err, want)
 	}
 	demoLeavesNothing(t)
 }

@@ -32,8 +32,8 @@ type load struct {
 const (
 	// requestPause is from one request of a worker to its next: enough to keep
 	// the client busy, and not the machine.
-	requestPause = 10 * time.Millisecond
-	linePause    = 50 * time.Millisecond
+	requestPause = 20 * time.Millisecond
+	linePause    = 100 * time.Millisecond
 
 	// openConnections is how many connections stay open to each address.
 	openConnections = 4

@@ -144,7 +144,7 @@ func TestNodeMisuse(t *testing.T) {
 		{"no interface", []string{"--vip", vip}, 2, []string{"--interface"}},
 		{"not an address", []string{"--interface", "eth0", "--vip", "web"}, 2, []string{"--vip", "web"}},
 		{"another interface", []string{"--interface", "eth7", "--vip", vip}, 1, []string{`"eth7"`, "does not exist", "eth0, lo"}},
-		{"loopback address", []string{"--interface", "eth0", "--vip", "127.0.0.1"}, 1, []string{"127.0.0.1"}},
+		{"loopback address", []string{"--interface", "eth0", "--vip", "127.0.0.1"}, 2, []string{"127.0.0.1"}},
 		{"its own address", []string{"--interface", "eth0", "--vip", b.IPv4().String()}, 1, []string{b.IPv4().String(), "eth0", "ip addr del"}},
 		{"metrics", []string{"--interface", "eth0", "--vip", vip, "--metrics", taken.Addr().String()}, 1,
 			[]string{"--metrics", "address already in use"}},

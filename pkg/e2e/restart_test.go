@@ -132,7 +132,7 @@ func TestReload(t *testing.T) {
 	slots := a.slots("web/80/tcp") + a.slots("web/7/tcp")
 	before := a.reasons()
 	w := l.startLoad(true, vip4(1), vip6(1))
-	for _, step := range []struct {
+	for i, step := range []struct {
 		name      string
 		balancers []string
 		serves    []netip.Addr // by web-1 at least
@@ -146,18 +146,17 @@ func TestReload(t *testing.T) {
 		{"all others are removed", []string{base(shorter)}, nil},
 		{"nothing changes", []string{base(shorter)}, nil},
 	} {
-		for _, way := range []string{"apply", "SIGHUP"} {
-			t.Run(step.name+" by "+way, func(t *testing.T) {
-				a.change(t, way, step.balancers...)
-				w.awaitMore()
-				for _, vip := range step.serves {
-					l.answers(httpClient(l.client), vip, 5)
-				}
-				if got := a.slots("web/80/tcp") + a.slots("web/7/tcp"); got != slots {
-					t.Errorf("slots of listeners that did not change were written:\n%s", cmp.Diff(slots, got))
-				}
-			})
-		}
+		way := []string{"apply", "SIGHUP"}[i%2]
+		t.Run(step.name+" by "+way, func(t *testing.T) {
+			a.change(t, way, step.balancers...)
+			w.awaitMore()
+			for _, vip := range step.serves {
+				l.answers(httpClient(l.client), vip, 5)
+			}
+			if got := a.slots("web/80/tcp") + a.slots("web/7/tcp"); got != slots {
+				t.Errorf("slots of listeners that did not change were written:\n%s", cmp.Diff(slots, got))
+			}
+		})
 	}
 	w.stop()
 	mustLoseNothing(t, before, a.reasons())

@@ -48,8 +48,8 @@ type answers struct {
 	why    error // of the last that failed
 }
 
-// requestTimeout bounds one request: enough for the busiest machine, and for
-// TCP to send a packet again.
+// requestTimeout bounds a connection being made, and twice that a request as a
+// whole: enough for the busiest machine, and for TCP to send a packet again.
 const requestTimeout = 4 * time.Second
 
 // clients is how many requests are under way at once. On a busy machine most
@@ -60,7 +60,7 @@ const clients = 8
 // connection of its own.
 func (l *lab) request(ctx context.Context, address netip.Addr, n int) answers {
 	client := http.Client{
-		Timeout: requestTimeout,
+		Timeout: 2 * requestTimeout,
 		Transport: &http.Transport{
 			DialContext:       l.dial,
 			DisableKeepAlives: true,
@@ -95,8 +95,8 @@ func (l *lab) request(ctx context.Context, address netip.Addr, n int) answers {
 	return a
 }
 
-// dial connects from the client. It gives up when a request does: an HTTP client
-// lets a connection that it no longer waits for go on being tried.
+// dial connects from the client. It gives up before a request does: an HTTP
+// client lets a connection that it no longer waits for go on being tried.
 func (l *lab) dial(ctx context.Context, network, address string) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()

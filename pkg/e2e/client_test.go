@@ -25,16 +25,14 @@ const silence = time.Second
 
 // httpClient returns a client on a host, each of whose requests is a connection
 // of its own.
-func httpClient(host *testutil.Host) *http.Client {
-	return httpClientFrom(host, netip.Addr{}, requestTimeout)
-}
+func httpClient(host *testutil.Host) *http.Client { return httpClientFrom(host, netip.Addr{}) }
 
 // httpClientFrom is httpClient with the address that it connects from, unless
-// that is zero, and a bound for each request.
-func httpClientFrom(host *testutil.Host, source netip.Addr, timeout time.Duration) *http.Client {
-	// The client lets a connection that it no longer waits for go on being
-	// tried, so the dialer has a bound of its own.
-	dialer := net.Dialer{Timeout: timeout}
+// that is zero.
+func httpClientFrom(host *testutil.Host, source netip.Addr) *http.Client {
+	// A client lets a connection that it no longer waits for go on being tried,
+	// so it is the dialer that gives up first.
+	dialer := net.Dialer{Timeout: requestTimeout}
 	if source.IsValid() {
 		dialer.LocalAddr = &net.TCPAddr{IP: source.AsSlice()}
 	}
@@ -45,7 +43,24 @@ func httpClientFrom(host *testutil.Host, source netip.Addr, timeout time.Duratio
 		})
 		return conn, err
 	}
-	return &http.Client{Timeout: timeout, Transport: &http.Transport{DialContext: dial, DisableKeepAlives: true}}
+	return &http.Client{
+		Timeout:   2 * requestTimeout,
+		Transport: &http.Transport{DialContext: dial, DisableKeepAlives: true},
+	}
+}
+
+// nobodyAnswers fails the test if the web port of a balancer's address accepts
+// a connection. It returns why there was none.
+func (l *lab) nobodyAnswers(vip netip.Addr) error {
+	l.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), silence)
+	defer cancel()
+	conn, err := l.client.DialContext(ctx, "tcp", netip.AddrPortFrom(vip, webPort).String())
+	if err == nil {
+		_ = conn.Close()
+		l.t.Errorf("somebody accepts connections to %s", vip)
+	}
+	return err
 }
 
 // url returns the address of a page of a balancer.

@@ -204,7 +204,7 @@ func TestSourceAlgorithm(t *testing.T) {
 		if six {
 			vip = vip6(1)
 		}
-		by := l.answers(httpClientFrom(l.client, source.Addr(), requestTimeout), vip, requests)
+		by := l.answers(httpClientFrom(l.client, source.Addr()), vip, requests)
 		if len(by) != 1 {
 			t.Errorf("the requests of %s were answered by %v, want one backend", source, by)
 		}

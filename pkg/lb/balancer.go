@@ -6,6 +6,7 @@ package lb
 import (
 	"fmt"
 	"net/netip"
+	"time"
 )
 
 // Balancer is a load balancer with addresses of its own. Its label is unique
@@ -19,14 +20,17 @@ type Balancer struct {
 // Listener is one protocol and port of a balancer, with its pool of backends.
 // Protocol and port are unique within a balancer.
 type Listener struct {
-	Port      uint16
-	Protocol  Protocol
-	Forward   Forward
-	Algorithm Algorithm
-	TableSize uint32 // slots of the consistent-hash table, a prime
-	OnAllDown OnAllDown
-	Check     Check
-	Backends  []Backend
+	Port         uint16
+	Protocol     Protocol
+	Forward      Forward
+	Algorithm    Algorithm
+	TableSize    uint32 // slots of the consistent-hash table, a prime
+	OnDown       OnDown
+	OnAllDown    OnAllDown
+	DrainTimeout time.Duration // how long a draining backend keeps its flows
+	IdleTimeout  time.Duration // how long a flow may be silent and is still known
+	Check        Check
+	Backends     []Backend
 }
 
 // Backend is one server of a pool. Address is what makes it the same backend
@@ -35,6 +39,7 @@ type Backend struct {
 	Label   string
 	Address netip.AddrPort
 	Weight  uint8 // 1 to 255, relative to the other backends of the pool
+	Mode    Mode  // of the configuration; a command may have set another
 }
 
 // ListenerKey names a listener across all balancers, as BALANCER/PORT/PROTO

@@ -42,8 +42,30 @@ type OnAllDown uint8
 
 // Reactions to a pool without a healthy backend.
 const (
-	AllDownOpen OnAllDown = iota // send to all backends, as if all were healthy
-	AllDownDrop                  // drop
+	AllDownOpen   OnAllDown = iota // send to all backends, as if all were healthy
+	AllDownDrop                    // drop
+	AllDownReject                  // answer with a TCP reset or an ICMP error
+)
+
+// OnDown is what becomes of the flows of a backend that went down.
+type OnDown uint8
+
+// Reactions to a backend that went down.
+const (
+	DownRebalance OnDown = iota // its flows go to other backends
+	DownPersist                 // its flows stay
+)
+
+// Mode is what a backend gets. The values are those of enum mode in
+// bpf/lib/types.h.
+type Mode uint8
+
+// Modes of a backend.
+const (
+	ModeAccept Mode = iota // traffic
+	ModeDrain              // the flows that it has, and no new ones
+	ModeReject             // nothing, not even checks
+	ModeBackup             // traffic while no backend of mode accept is healthy
 )
 
 // CheckType is the kind of a health check.
@@ -97,7 +119,9 @@ var (
 	protocolNames  = names[Protocol]{TCP: "tcp", UDP: "udp"}
 	forwardNames   = names[Forward]{DSR: "dsr", IPIP: "ipip"}
 	algorithmNames = names[Algorithm]{Maglev: "maglev", Source: "source"}
-	onAllDownNames = names[OnAllDown]{AllDownOpen: "open", AllDownDrop: "drop"}
+	onAllDownNames = names[OnAllDown]{AllDownOpen: "open", AllDownDrop: "drop", AllDownReject: "reject"}
+	onDownNames    = names[OnDown]{DownRebalance: "rebalance", DownPersist: "persist"}
+	modeNames      = names[Mode]{ModeAccept: "accept", ModeDrain: "drain", ModeReject: "reject", ModeBackup: "backup"}
 	checkTypeNames = names[CheckType]{
 		CheckNone: "none", CheckConnection: "connection", CheckHTTP: "http",
 		CheckHTTPBody: "http_body", CheckHTTPS: "https", CheckHTTPSBody: "https_body",
@@ -116,6 +140,12 @@ func (a Algorithm) String() string { return algorithmNames.text(a) }
 // String returns the word for o in configuration and listings.
 func (o OnAllDown) String() string { return onAllDownNames.text(o) }
 
+// String returns the word for o in configuration and listings.
+func (o OnDown) String() string { return onDownNames.text(o) }
+
+// String returns the word for m in configuration and listings.
+func (m Mode) String() string { return modeNames.text(m) }
+
 // String returns the word for t in configuration and listings.
 func (t CheckType) String() string { return checkTypeNames.text(t) }
 
@@ -130,6 +160,12 @@ func (a Algorithm) MarshalText() ([]byte, error) { return []byte(a.String()), ni
 
 // MarshalText returns the word for o.
 func (o OnAllDown) MarshalText() ([]byte, error) { return []byte(o.String()), nil }
+
+// MarshalText returns the word for o.
+func (o OnDown) MarshalText() ([]byte, error) { return []byte(o.String()), nil }
+
+// MarshalText returns the word for m.
+func (m Mode) MarshalText() ([]byte, error) { return []byte(m.String()), nil }
 
 // MarshalText returns the word for t.
 func (t CheckType) MarshalText() ([]byte, error) { return []byte(t.String()), nil }
@@ -152,9 +188,21 @@ func (a *Algorithm) UnmarshalText(text []byte) (err error) {
 	return err
 }
 
-// UnmarshalText accepts "open" and "drop".
+// UnmarshalText accepts "open", "drop" and "reject".
 func (o *OnAllDown) UnmarshalText(text []byte) (err error) {
 	*o, err = onAllDownNames.parse(text)
+	return err
+}
+
+// UnmarshalText accepts "rebalance" and "persist".
+func (o *OnDown) UnmarshalText(text []byte) (err error) {
+	*o, err = onDownNames.parse(text)
+	return err
+}
+
+// UnmarshalText accepts "accept", "drain", "reject" and "backup".
+func (m *Mode) UnmarshalText(text []byte) (err error) {
+	*m, err = modeNames.parse(text)
 	return err
 }
 

@@ -51,7 +51,8 @@ type Config struct {
 	Seed          uint64
 	TunnelSource4 netip.Prefix // of outer IPv4 source addresses
 	TunnelSource6 netip.Prefix
-	Ingress       int // index of the interface that frames come in by
+	Ingress       int  // index of the interface that frames come in by
+	AnswersSpent  bool // what is rejected is dropped: too much has been answered
 }
 
 // Service is what a listener listens on.
@@ -65,6 +66,7 @@ type Listener struct {
 	Algorithm lb.Algorithm
 	Table     []uint16 // the backend of each slot, 0 for none
 	Backends  map[uint16]*Backend
+	Rejects   bool // on_all_down: reject
 }
 
 // Backend is an entry of a pool.
@@ -136,7 +138,7 @@ func (c *Config) balance(p *packet, l *Listener) Result {
 	b := l.Backends[l.Table[maglev.Slot(hash, uint32(len(l.Table)))]]
 	switch {
 	case b == nil:
-		return dropped(DropNoBackend)
+		return c.noBackend(p, l)
 	case b.NextHop.Interface == 0:
 		return dropped(DropNoNextHop)
 	case b.Forward == lb.DSR && lb.MAC(p.frame[:6]) == b.NextHop.Dest:

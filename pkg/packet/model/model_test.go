@@ -207,9 +207,9 @@ func checkResult(t *testing.T, sent []byte, got model.Result) {
 		if got.Egress == ingress {
 			want = model.TX
 		}
-	case model.EchoReply:
+	case model.EchoReply, model.Reset, model.Unreachable:
 		want, leaves = model.TX, true
-	case model.DropFragment, model.DropNoBackend, model.DropNoNextHop, model.DropTooBig:
+	case model.DropFragment, model.DropNoBackend, model.DropNoNextHop, model.DropTooBig, model.DropRejectLimit:
 		want = model.Drop
 	}
 	if got.Action != want {
@@ -240,7 +240,7 @@ func FuzzRun(f *testing.F) {
 	for _, frame := range []packet.Frame{syn4, syn6, eth.IP(client6, vip6).HopByHop(1).Fragment(8, true, 1).EchoRequest(1, 1)} {
 		f.Add(frame.Bytes())
 	}
-	c := config()
+	c := rejecting()
 	f.Fuzz(func(t *testing.T, frame []byte) {
 		sent := slices.Clone(frame)
 		got := c.Run(frame)

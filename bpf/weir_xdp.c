@@ -22,6 +22,7 @@
 #include "lib/listener.h"
 #include "lib/maps.h"
 #include "lib/parse.h"
+#include "lib/reject.h"
 #include "lib/slot.h"
 #include "lib/stats.h"
 
@@ -66,6 +67,22 @@ static __always_inline int drop(const struct packet *pkt, const struct listener 
 	return verdict(pkt, reason, is_aborted(reason) ? XDP_ABORTED : XDP_DROP);
 }
 
+/* A packet of a listener that has no usable backend is dropped or, if the
+ * listener says so, answered. Either way the listener did not forward it.
+ */
+static __always_inline int no_backend(struct xdp_md *ctx, const struct packet *pkt,
+				      const struct listener *listener)
+{
+	enum reason reason = REASON_NONE;
+
+	if (use_reject && (listener->flags & LISTENER_REJECT_ALL_DOWN))
+		reason = reject(ctx);
+	if (!is_answer(reason))
+		return drop(pkt, listener, reason ?: REASON_DROP_NO_BACKEND);
+	count_listener_dropped(listener->id, pkt->frame_len);
+	return verdict(pkt, reason, XDP_TX);
+}
+
 static __always_inline int balance(struct xdp_md *ctx, struct packet *pkt,
 				   const struct listener *listener)
 {
@@ -81,7 +98,7 @@ static __always_inline int balance(struct xdp_md *ctx, struct packet *pkt,
 	if (!backend)
 		return drop(pkt, listener, REASON_ABORTED_BAD_TABLE);
 	if (backend->forward == FORWARD_NONE)
-		return drop(pkt, listener, REASON_DROP_NO_BACKEND);
+		return no_backend(ctx, pkt, listener);
 	if (!backend->ifindex)
 		return drop(pkt, listener, REASON_DROP_NO_NEXTHOP);
 

@@ -21,6 +21,9 @@ const volatile bool use_ipip4;
 const volatile bool use_ipip6;
 const volatile bool use_source_hash;
 
+/* Some listener answers its packets while it has no usable backend. */
+const volatile bool use_reject;
+
 /* Prefixes of the outer source addresses; a flow's hash fills the host part.
  * In host byte order, of IPv6 the last word only, host_mask its host bits.
  */

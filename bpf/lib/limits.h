@@ -30,4 +30,16 @@
 
 #define INITIAL_TTL 64 /* time to live, or hop limit, of headers that we make */
 
+/* Packets that are answered instead of dropped, on each CPU: so many a second,
+ * and so many at once after a second without.
+ */
+#define REJECT_RATE  10000
+#define REJECT_BURST 10000
+
+/* Bytes of an ICMP error with its IP header: what every host takes in one piece
+ * (RFC 1812, 4.3.2.3; RFC 4443, 2.4).
+ */
+#define ICMP4_ERROR_MAX 576
+#define ICMP6_ERROR_MAX 1280
+
 #endif

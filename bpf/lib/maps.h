@@ -111,6 +111,14 @@ struct {
 	__type(value, struct traffic);
 } backend_counters SEC(".maps");
 
+/* How many packets this CPU may still answer: see lib/reject.h. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct reject_bucket);
+} reject_bucket SEC(".maps");
+
 /* Labels, so that whoever reads the maps reads names. No program uses it. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);

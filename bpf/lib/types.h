@@ -43,7 +43,8 @@ enum vip_protocols {
 /* Bits of listener.flags. */
 enum listener_flags {
 	LISTENER_HASH_SOURCE = 1, /* algorithm: source, else the 5-tuple */
-	LISTENER_DROP_ALL_DOWN = 2, /* on_all_down: drop, else open */
+	LISTENER_DROP_ALL_DOWN = 2, /* on_all_down: drop */
+	LISTENER_REJECT_ALL_DOWN = 4, /* on_all_down: reject; with neither, open */
 };
 
 /* Key of the map listeners4. */
@@ -170,6 +171,12 @@ struct traffic {
 struct listener_counter {
 	struct traffic forwarded;
 	struct traffic dropped;
+};
+
+/* Value of reject_bucket, one per CPU: how many packets may be answered. */
+struct reject_bucket {
+	__u64 answers; /* left when it was looked at last */
+	__u64 filled; /* up to when answers were added: nanoseconds since boot */
 };
 
 /* What the map names has labels for. */

@@ -40,7 +40,9 @@ enum reason {
 	/* Larger, with the outer header, than the way to the backend takes. */
 	REASON_DROP_TOO_BIG = 11,
 
-	/* The driver left no room in front of the packet for an outer header. */
+	/* The driver left no room in front of the packet for an outer header or
+	 * an ICMP error.
+	 */
 	REASON_ABORTED_HEADROOM = 12,
 	/* A listener names slots or backends outside of their maps. */
 	REASON_ABORTED_BAD_TABLE = 13,
@@ -50,7 +52,14 @@ enum reason {
 	 */
 	REASON_PASS_ON_ITS_WAY = 14,
 
-	REASON_MAX = 15,
+	/* Answered with a TCP reset: nobody serves it. */
+	REASON_RESET = 15,
+	/* Answered with an ICMP error, port unreachable: the same for UDP. */
+	REASON_UNREACHABLE = 16,
+	/* Not answered, because this CPU has just answered very many. */
+	REASON_DROP_REJECT_LIMIT = 17,
+
+	REASON_MAX = 18,
 };
 
 #endif

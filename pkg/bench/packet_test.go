@@ -222,7 +222,7 @@ func listPackets(b *testing.B) []*packet {
 		stream{vip4, 1, 1}, stream{vip4, 1000, 1}, stream{vip4, 100_000, 1}, stream{vip4, many, 1})
 	add("the same, 16,381 slots", with(func(s *shape) { s.tableSize = 16381 }), out, stream{vip4, many, 1})
 	add("the same, all features on", with(func(s *shape) {
-		s.features = dataplane.Features{DSR: true, IPIP4: true, IPIP6: true, SourceHash: true}
+		s.features = dataplane.Features{DSR: true, IPIP4: true, IPIP6: true, SourceHash: true, Reject: true}
 	}), out, stream{vip4, many, 1})
 	add("the same, by another interface", with(func(s *shape) { s.egress = another }), redirect, stream{vip4, many, 1})
 	add("the same, 1,000 listeners", with(func(s *shape) {

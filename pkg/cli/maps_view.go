@@ -76,6 +76,11 @@ func mapViews() []mapView {
 			dump: dumpReasonCounters, lookup: lookupReason,
 		},
 		{
+			name: "reject_bucket", what: "how many packets each CPU may still answer",
+			key: "0", example: "0",
+			dump: dumpRejectBucket, lookup: lookupNumber("reject_bucket", "0", findRejectBucket),
+		},
+		{
 			name: "slots", what: "the consistent-hash tables",
 			key: "BALANCER/PORT/PROTO/SLOT", example: "web/443/tcp/17",
 			dump: dumpSlots, lookup: lookupSlot,

@@ -46,7 +46,7 @@ func weir() int {
 func scriptCommands() map[string]func(*testscript.TestScript, bool, []string) {
 	return map[string]func(*testscript.TestScript, bool, []string){
 		"fakeagent": startFakeAgent, "exits": exits, "expand": expand,
-		"packet": sendPacket, "listener": changeListener,
+		"packet": sendPacket, "listener": changeListener, "bucket": spendAnswers,
 	}
 }
 

@@ -74,8 +74,11 @@ func encodeListener(l Listener) weirListener {
 	if l.Algorithm == lb.Source {
 		flags |= weirListenerFlagsLISTENER_HASH_SOURCE
 	}
-	if l.OnAllDown == lb.AllDownDrop {
+	switch l.OnAllDown {
+	case lb.AllDownDrop:
 		flags |= weirListenerFlagsLISTENER_DROP_ALL_DOWN
+	case lb.AllDownReject:
+		flags |= weirListenerFlagsLISTENER_REJECT_ALL_DOWN
 	}
 	return weirListener{
 		Id: l.ID, Balancer: l.Balancer, Slots: l.Slots, TableSize: l.TableSize,
@@ -92,8 +95,11 @@ func decodeListener(l weirListener) Listener {
 	if flags&weirListenerFlagsLISTENER_HASH_SOURCE != 0 {
 		out.Algorithm = lb.Source
 	}
-	if flags&weirListenerFlagsLISTENER_DROP_ALL_DOWN != 0 {
+	switch {
+	case flags&weirListenerFlagsLISTENER_DROP_ALL_DOWN != 0:
 		out.OnAllDown = lb.AllDownDrop
+	case flags&weirListenerFlagsLISTENER_REJECT_ALL_DOWN != 0:
+		out.OnAllDown = lb.AllDownReject
 	}
 	return out
 }

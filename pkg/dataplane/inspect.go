@@ -41,7 +41,7 @@ func (t *Tables) Maps() ([]MapInfo, error) {
 		if name == weirMapSlots {
 			info.MaxEntries *= SlotsPerLine
 		}
-		info.Fixed = name == weirMapReasonCounters || name == weirMapListenerGeneration
+		info.Fixed = isFixed(name)
 		kernel, err := m.Info()
 		if err != nil {
 			return nil, fmt.Errorf("asking the kernel about %s: %w", m, err)
@@ -51,6 +51,11 @@ func (t *Tables) Maps() ([]MapInfo, error) {
 	}
 	slices.SortFunc(infos, func(a, b MapInfo) int { return cmp.Compare(a.Name, b.Name) })
 	return infos, nil
+}
+
+// isFixed reports whether a map has the same entries in use always.
+func isFixed(name string) bool {
+	return name == weirMapReasonCounters || name == weirMapListenerGeneration || name == weirMapRejectBucket
 }
 
 func (t *Tables) byName() map[string]*ebpf.Map {
@@ -65,6 +70,7 @@ func (t *Tables) byName() map[string]*ebpf.Map {
 		weirMapListeners6:         t.maps.Listeners6,
 		weirMapNames:              t.maps.Names,
 		weirMapReasonCounters:     t.maps.ReasonCounters,
+		weirMapRejectBucket:       t.maps.RejectBucket,
 		weirMapSlots:              t.maps.Slots,
 		weirMapVips:               t.maps.Vips,
 	}
@@ -76,6 +82,7 @@ func (t *Tables) entries() (map[string]uint32, error) {
 	used := map[string]uint32{
 		weirMapReasonCounters:     min(uint32(weirReasonREASON_MAX), t.maps.ReasonCounters.MaxEntries()),
 		weirMapListenerGeneration: t.maps.ListenerGeneration.MaxEntries(),
+		weirMapRejectBucket:       t.maps.RejectBucket.MaxEntries(),
 	}
 	listeners, err := t.Listeners()
 	if err != nil {

@@ -78,6 +78,7 @@ func TestMaps(t *testing.T) {
 		{Name: "listeners6", Type: "hash", Entries: 1, MaxEntries: 64},
 		{Name: "names", Type: "hash", Entries: 2, MaxEntries: 192},
 		{Name: "reason_counters", Type: "percpu_array", MaxEntries: 64, Fixed: true},
+		{Name: "reject_bucket", Type: "percpu_array", Entries: 1, MaxEntries: 1, Fixed: true},
 		{Name: "slots", Type: "array", Entries: 256, MaxEntries: 1024},
 		{Name: "vips", Type: "hash", Entries: 2, MaxEntries: 64},
 	}

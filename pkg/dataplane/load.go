@@ -24,13 +24,14 @@ var ErrKernel = errors.New("kernel cannot run Weir's data plane")
 type Features struct {
 	DSR, IPIP4, IPIP6 bool // ways of forwarding, IPIP by the outer header
 	SourceHash        bool // algorithm: source
+	Reject            bool // on_all_down: reject
 }
 
 // Union returns the features that f or o has.
 func (f Features) Union(o Features) Features {
 	return Features{
 		DSR: f.DSR || o.DSR, IPIP4: f.IPIP4 || o.IPIP4, IPIP6: f.IPIP6 || o.IPIP6,
-		SourceHash: f.SourceHash || o.SourceHash,
+		SourceHash: f.SourceHash || o.SourceHash, Reject: f.Reject || o.Reject,
 	}
 }
 
@@ -53,6 +54,7 @@ func (k Knobs) set(spec *ebpf.CollectionSpec) error {
 		"use_ipip4":              k.IPIP4,
 		"use_ipip6":              k.IPIP6,
 		"use_source_hash":        k.SourceHash,
+		"use_reject":             k.Reject,
 		"tunnel_source4":         source4,
 		"tunnel_host_mask4":      mask4,
 		"tunnel_source6":         [3]uint32(words[:3]),

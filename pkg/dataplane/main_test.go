@@ -20,7 +20,7 @@ func testOptions(t *testing.T) Options {
 		Object:  "embedded",
 		Limits:  Limits{Listeners: 64, Backends: 256, Slots: 4096},
 		Knobs: Knobs{
-			Features:      Features{DSR: true, IPIP4: true, IPIP6: true, SourceHash: true},
+			Features:      Features{DSR: true, IPIP4: true, IPIP6: true, SourceHash: true, Reject: true},
 			Seed:          1,
 			TunnelSource4: netip.MustParsePrefix("198.18.0.0/15"),
 			TunnelSource6: netip.MustParsePrefix("100::/64"),

@@ -113,7 +113,12 @@ func headroomTests() (tests []packetTest) {
 		}
 		in := f.in.TCP(clientPort, dsr.port, packet.SYN)
 		out := dsr.leaves(in, 0)
-		tests = append(tests, packetTest{f.name + ", dsr needs no room", in, dsr.forwards(f.vip, lb.TCP, out)})
+		udp := f.in.UDP(clientPort, portReject).Text("data")
+		tests = append(tests,
+			packetTest{f.name + ", dsr needs no room", in, dsr.forwards(f.vip, lb.TCP, out)},
+			packetTest{f.name + ", nor does a reset", f.in.TCP(clientPort, portReject, packet.ACK).Text("data"), f.resets(packet.RST, 0, 0)},
+			packetTest{f.name + ", an icmp error", udp, aborts("aborted_headroom", f.vip, portReject, lb.UDP)},
+		)
 	}
 	pong := verdict{action: model.TX, reason: "echo_reply", out: answer.IP(vip4, client4).EchoReply(1, 1).Bytes()}
 	return append(tests,
@@ -137,6 +142,25 @@ func TestHeadroom(t *testing.T) {
 				want = w.forwards(vip4, lb.TCP, w.leaves(in, hashOf(client4, vip4, w.port, lb.TCP)))
 			}
 			t.Run(fmt.Sprintf("%s, %d bytes", w.name, room), func(t *testing.T) {
+				l.checkPacket(t, packetTest{in: in, want: want})
+			})
+		}
+	}
+}
+
+// TestRejectHeadroom: nor does an ICMP error take more than it needs.
+func TestRejectHeadroom(t *testing.T) {
+	l := standardLab(t)
+	for _, f := range families() {
+		in := f.in.UDP(clientPort, portReject).Text("data")
+		need := len(in.Bytes()) - atIP - 8 - len("data") + 8 // an IP and an ICMP header
+		for _, room := range []int{need - 1, need, need + 1} {
+			l.leaveHeadroom(t, room)
+			want := aborts("aborted_headroom", f.vip, portReject, lb.UDP)
+			if room >= need {
+				want = f.quoting(in, len(in.Bytes())-atIP)
+			}
+			t.Run(fmt.Sprintf("%s, %d bytes", f.name, room), func(t *testing.T) {
 				l.checkPacket(t, packetTest{in: in, want: want})
 			})
 		}

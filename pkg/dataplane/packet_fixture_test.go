@@ -61,6 +61,7 @@ const (
 	portMany                    // several backends of both families
 	portNone                    // no backend
 	portNoHop                   // one backend whose next hop is not known
+	portReject                  // no backend, on_all_down: reject
 	portTCP                     // TCP alone, on the half VIPs too
 	portUDP                     // UDP alone
 )
@@ -130,7 +131,7 @@ func hashOf(src, dst netip.Addr, port uint16, p lb.Protocol) uint32 {
 // labKnobs has everything in it.
 func labKnobs() Knobs {
 	return Knobs{
-		Features:      Features{DSR: true, IPIP4: true, IPIP6: true, SourceHash: true},
+		Features:      Features{DSR: true, IPIP4: true, IPIP6: true, SourceHash: true, Reject: true},
 		Seed:          labSeed,
 		TunnelSource4: netip.MustParsePrefix("198.18.0.0/15"),
 		TunnelSource6: netip.MustParsePrefix("100::/64"),
@@ -164,6 +165,7 @@ func (l *lab) populate(t testing.TB) {
 		l.addListener(t, vips, portMany, p, lb.Maglev, manyTable(), manyBackends()...)
 		l.addListener(t, vips, portNone, p, lb.Maglev, make([]uint16, 7))
 		l.addListener(t, vips, portNoHop, p, lb.Maglev, first, lost)
+		l.addRejecting(t, vips, portReject, p)
 	}
 	l.addListener(t, append(vips, half4, half6), portTCP, lb.TCP, lb.Maglev, first, ipip)
 	l.addListener(t, vips, portUDP, lb.UDP, lb.Maglev, first, ipip)

@@ -21,15 +21,24 @@ type reading struct {
 	Complaints []gopacket.LayerType // layers that it cannot decode or whose checksum is wrong
 }
 
-// checkGopacket reads a frame that leaves, for backend b or as an answer. It is
-// to say of that what it says of the frame that came in, but for the outer
-// header.
-func checkGopacket(t *testing.T, in, out []byte, b *model.Backend) {
+// checkGopacket reads a frame that leaves. Of one that was forwarded, or of the
+// reply to a ping, it is to say what it says of the frame that came in, but for
+// the outer header. Another answer has nothing of that and is right altogether.
+func checkGopacket(t *testing.T, in, out []byte, r model.Result) {
 	t.Helper()
 	want, got := readGopacket(t, in), readGopacket(t, out)
-	if b != nil && b.Forward == lb.IPIP {
+	switch {
+	case r.Reason == "reset":
+		want = reading{Layers: append(want.Layers[:2:2], layers.LayerTypeTCP)}
+	case r.Reason == "unreachable":
+		icmp := layers.LayerTypeICMPv4
+		if want.Layers[1] == layers.LayerTypeIPv6 {
+			icmp = layers.LayerTypeICMPv6
+		}
+		want = reading{Layers: append(want.Layers[:2:2], icmp, gopacket.LayerTypePayload)}
+	case r.Backend != nil && r.Backend.Forward == lb.IPIP:
 		outer := layers.LayerTypeIPv4
-		if b.Address.Is6() {
+		if r.Backend.Address.Is6() {
 			outer = layers.LayerTypeIPv6
 		}
 		want.Layers = slices.Insert(want.Layers, 1, gopacket.LayerType(outer))

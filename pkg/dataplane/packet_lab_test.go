@@ -72,6 +72,7 @@ func openLab(t testing.TB, limits Limits, knobs Knobs, patch ...func(*ebpf.Colle
 	if err := knobs.set(spec); err != nil {
 		t.Fatal(err)
 	}
+	stopClock(t, spec)
 	for _, p := range patch {
 		p(spec)
 	}
@@ -93,6 +94,9 @@ func openLab(t testing.TB, limits Limits, knobs Knobs, patch ...func(*ebpf.Colle
 	l.run = func(frame []byte) (uint32, []byte, error) { return testRun(l.program, frame, l.out) }
 	l.read = counterReader(t, l.tables, coll.Maps)
 	if l.counts, err = l.read(); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.tables.setBuckets(weirRejectBucket{Answers: plenty, Filled: labClock}); err != nil {
 		t.Fatal(err)
 	}
 	return l

@@ -72,6 +72,8 @@ func packetGroups() []packetGroup {
 		{"outer", standardLab, outerTests},
 		{"drop", standardLab, dropTests},
 		{"mtu", standardLab, mtuTests},
+		{"reject", standardLab, rejectTests},
+		{"reject limit", spentLab, rejectLimitTests},
 		{"no headroom", crampedLab, headroomTests},
 		{"bad table", corruptLab, badTableTests},
 		{"only ipip4", onlyLab(Features{IPIP4: true}), onlyTests(Features{IPIP4: true})},
@@ -105,7 +107,7 @@ func (l *lab) checkPacket(t *testing.T, test packetTest) {
 	l.check(t, frame, want)
 	out := l.check(t, frame, want) // its listener has been found before
 	if want.Action == model.TX || want.Action == model.Redirect {
-		checkGopacket(t, frame, out, want.Backend)
+		checkGopacket(t, frame, out, want)
 	}
 	// The model does not know what cannot happen.
 	if want.Action != model.Aborted {
@@ -170,7 +172,7 @@ func TestEveryReasonHasAPacket(t *testing.T) {
 func TestReasonsSayTheAction(t *testing.T) {
 	prefixes := map[string][]model.Action{
 		"pass": {model.Pass}, "drop": {model.Drop}, "aborted": {model.Aborted},
-		"echo": {model.TX}, "forwarded": {model.TX, model.Redirect},
+		"echo": {model.TX}, "reset": {model.TX}, "unreachable": {model.TX}, "forwarded": {model.TX, model.Redirect},
 	}
 	for _, group := range packetGroups() {
 		for _, test := range group.tests() {

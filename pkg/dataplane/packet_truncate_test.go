@@ -56,6 +56,10 @@ func goodPackets() []goodPacket {
 		{"later fragment6", from6.Fragment(8, true, 7).Text(data).With(func(b []byte) { b[at6] = packet.ProtoTCP }), "drop_fragment", v6(field{at6 + 2, 2})},
 		{"no backend", tcp(portNone), "drop_no_backend", v4(field{at4 + 12, 1})},
 		{"no next hop", from6.UDP(clientPort, portNoHop).Text(data), "drop_no_nexthop", v6(field{at6 + 4, 2})},
+		{"tcp4 with options, rejected", eth.IP(client4, vip4, packet.Options(1, 1, 1, 1)).TCP(clientPort, portReject, packet.SYN).Text(data), "reset", v4(field{at4 + 16, 1})},
+		{"tcp6, rejected", from6.DestOpts(1).TCP(clientPort, portReject, packet.ACK).Text(data), "reset", v6(field{at6 + 1, 1}, field{at6 + 20, 1})},
+		{"udp4, rejected", from4.UDP(clientPort, portReject).Text(data), "unreachable", v4(field{at4 + 4, 2})},
+		{"udp6, rejected", from6.AH(1).UDP(clientPort, portReject).Text(data), "unreachable", v6(field{at6 + 1, 1}, field{at6 + 16, 2})},
 		{"too big", tcp(portIPIP4).Payload(make([]byte, 1430)), "drop_too_big", v4()},
 	}
 }

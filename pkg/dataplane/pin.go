@@ -70,6 +70,7 @@ func newTables(maps map[string]*ebpf.Map) *Tables {
 		ReasonCounters: maps["reason_counters"], ListenerCounters: maps["listener_counters"],
 		BackendCounters: maps["backend_counters"], ListenerGeneration: maps["listener_generation"],
 		ListenerCache4: maps["listener_cache4"], ListenerCache6: maps["listener_cache6"],
+		RejectBucket: maps["reject_bucket"],
 	}}
 }
 

@@ -98,8 +98,9 @@ type weirListenerCounter struct {
 type weirListenerFlags uint32
 
 const (
-	weirListenerFlagsLISTENER_HASH_SOURCE   weirListenerFlags = 1
-	weirListenerFlagsLISTENER_DROP_ALL_DOWN weirListenerFlags = 2
+	weirListenerFlagsLISTENER_HASH_SOURCE     weirListenerFlags = 1
+	weirListenerFlagsLISTENER_DROP_ALL_DOWN   weirListenerFlags = 2
+	weirListenerFlagsLISTENER_REJECT_ALL_DOWN weirListenerFlags = 4
 )
 
 type weirName struct {
@@ -138,8 +139,17 @@ const (
 	weirReasonREASON_ABORTED_HEADROOM  weirReason = 12
 	weirReasonREASON_ABORTED_BAD_TABLE weirReason = 13
 	weirReasonREASON_PASS_ON_ITS_WAY   weirReason = 14
-	weirReasonREASON_MAX               weirReason = 15
+	weirReasonREASON_RESET             weirReason = 15
+	weirReasonREASON_UNREACHABLE       weirReason = 16
+	weirReasonREASON_DROP_REJECT_LIMIT weirReason = 17
+	weirReasonREASON_MAX               weirReason = 18
 )
+
+type weirRejectBucket struct {
+	_       structs.HostLayout
+	Answers uint64
+	Filled  uint64
+}
 
 type weirSlotBits uint32
 
@@ -194,6 +204,7 @@ const (
 	weirMapListeners6          = "listeners6"
 	weirMapNames               = "names"
 	weirMapReasonCounters      = "reason_counters"
+	weirMapRejectBucket        = "reject_bucket"
 	weirMapSlots               = "slots"
 	weirMapVips                = "vips"
 	weirProgWeirXdp            = "weir_xdp"
@@ -213,6 +224,7 @@ const (
 	weirVarUseDsr              = "use_dsr"
 	weirVarUseIpip4            = "use_ipip4"
 	weirVarUseIpip6            = "use_ipip6"
+	weirVarUseReject           = "use_reject"
 	weirVarUseSourceHash       = "use_source_hash"
 )
 
@@ -275,6 +287,7 @@ type weirMapSpecs struct {
 	Listeners6         *ebpf.MapSpec `ebpf:"listeners6"`
 	Names              *ebpf.MapSpec `ebpf:"names"`
 	ReasonCounters     *ebpf.MapSpec `ebpf:"reason_counters"`
+	RejectBucket       *ebpf.MapSpec `ebpf:"reject_bucket"`
 	Slots              *ebpf.MapSpec `ebpf:"slots"`
 	Vips               *ebpf.MapSpec `ebpf:"vips"`
 }
@@ -299,6 +312,7 @@ type weirVariableSpecs struct {
 	UseDsr              *ebpf.VariableSpec `ebpf:"use_dsr"`
 	UseIpip4            *ebpf.VariableSpec `ebpf:"use_ipip4"`
 	UseIpip6            *ebpf.VariableSpec `ebpf:"use_ipip6"`
+	UseReject           *ebpf.VariableSpec `ebpf:"use_reject"`
 	UseSourceHash       *ebpf.VariableSpec `ebpf:"use_source_hash"`
 }
 
@@ -332,6 +346,7 @@ type weirMaps struct {
 	Listeners6         *ebpf.Map `ebpf:"listeners6"`
 	Names              *ebpf.Map `ebpf:"names"`
 	ReasonCounters     *ebpf.Map `ebpf:"reason_counters"`
+	RejectBucket       *ebpf.Map `ebpf:"reject_bucket"`
 	Slots              *ebpf.Map `ebpf:"slots"`
 	Vips               *ebpf.Map `ebpf:"vips"`
 }
@@ -348,6 +363,7 @@ func (m *weirMaps) Close() error {
 		m.Listeners6,
 		m.Names,
 		m.ReasonCounters,
+		m.RejectBucket,
 		m.Slots,
 		m.Vips,
 	)
@@ -373,6 +389,7 @@ type weirVariables struct {
 	UseDsr              *ebpf.Variable `ebpf:"use_dsr"`
 	UseIpip4            *ebpf.Variable `ebpf:"use_ipip4"`
 	UseIpip6            *ebpf.Variable `ebpf:"use_ipip6"`
+	UseReject           *ebpf.Variable `ebpf:"use_reject"`
 	UseSourceHash       *ebpf.Variable `ebpf:"use_source_hash"`
 }
 

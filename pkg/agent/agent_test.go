@@ -131,6 +131,25 @@ func TestKnobs(t *testing.T) {
 	}
 }
 
+// TestKnobsOfReject: the program answers if some listener wants that, of the
+// configuration or still in the tables.
+func TestKnobsOfReject(t *testing.T) {
+	for _, on := range []lb.OnAllDown{lb.AllDownOpen, lb.AllDownDrop, lb.AllDownReject} {
+		file := parse(t, twoListeners)
+		listeners := file.Balancers[0].Listeners
+		listeners[len(listeners)-1].OnAllDown = on
+		if got := knobs(file).Reject; got != (on == lb.AllDownReject) {
+			t.Errorf("%s: reject is %t in the knobs", on, got)
+		}
+		tables := dataplane.Snapshot{Listeners: []dataplane.ListenerState{
+			{Entry: dataplane.Listener{OnAllDown: on}}, {Entry: dataplane.Listener{}},
+		}}
+		if got := tableFeatures(&tables).Reject; got != (on == lb.AllDownReject) {
+			t.Errorf("%s: reject is %t in the features of the tables", on, got)
+		}
+	}
+}
+
 func TestRestartNeeded(t *testing.T) {
 	old := parse(t, twoListeners).Agent
 	for name, line := range map[string]string{

@@ -102,6 +102,7 @@ func knobs(file *config.File) dataplane.Knobs {
 	for _, b := range file.Balancers {
 		for _, l := range b.Listeners {
 			k.SourceHash = k.SourceHash || l.Algorithm == lb.Source
+			k.Reject = k.Reject || l.OnAllDown == lb.AllDownReject
 			k.DSR = k.DSR || l.Forward == lb.DSR
 			ipv6 := func(b lb.Backend) bool { return b.Address.Addr().Is6() }
 			ipv4 := func(b lb.Backend) bool { return b.Address.Addr().Is4() }
@@ -120,6 +121,7 @@ func tableFeatures(s *dataplane.Snapshot) dataplane.Features {
 	var f dataplane.Features
 	for _, l := range s.Listeners {
 		f.SourceHash = f.SourceHash || l.Entry.Algorithm == lb.Source
+		f.Reject = f.Reject || l.Entry.OnAllDown == lb.AllDownReject
 	}
 	for _, b := range s.Backends {
 		f.DSR = f.DSR || b.Forward == lb.DSR

@@ -271,7 +271,7 @@ func drawListener(t *rapid.T, port uint16, protocol lb.Protocol) Listener {
 		Forward:   rapid.SampledFrom([]lb.Forward{lb.IPIP, lb.IPIP, lb.IPIP, lb.DSR}).Draw(t, "forward"),
 		Algorithm: rapid.SampledFrom([]lb.Algorithm{lb.Maglev, lb.Source}).Draw(t, "algorithm"),
 		TableSize: rapid.SampledFrom([]uint32{7, 7, 7, 13, 31}).Draw(t, "table_size"),
-		OnAllDown: rapid.SampledFrom([]lb.OnAllDown{lb.AllDownOpen, lb.AllDownDrop}).Draw(t, "on_all_down"),
+		OnAllDown: rapid.SampledFrom([]lb.OnAllDown{lb.AllDownOpen, lb.AllDownDrop, lb.AllDownReject}).Draw(t, "on_all_down"),
 	}
 	most := rapid.SampledFrom([]int{4, 8, 24}).Draw(t, "most")
 	for n := range most {

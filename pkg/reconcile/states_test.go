@@ -115,6 +115,12 @@ func changes() []step {
 				l.Backends[i].Health = lb.HealthUnknown
 			}
 		}),
+		change("all down, reject", func(l *Listener) {
+			l.OnAllDown = lb.AllDownReject
+			for i := range l.Backends {
+				l.Backends[i].Health = lb.HealthDown
+			}
+		}),
 		change("unreachable", func(l *Listener) {
 			l.Backends[1].Reachable = false
 			l.Backends[2].Health = lb.HealthDown

@@ -6,6 +6,8 @@ package dataplane
 import (
 	"fmt"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"slices"
 	"testing"
 	"time"
@@ -210,6 +212,39 @@ func coarseClock(t *testing.T) uint64 {
 		t.Fatal(err)
 	}
 	return uint64(now.Nano())
+}
+
+// TestRejectAfterUpgrade: the maps of a version that could not answer are taken
+// over, and the bucket is made beside them.
+func TestRejectAfterUpgrade(t *testing.T) {
+	o := testOptions(t)
+	d := openTest(t, o)
+	key := ListenerKey{Address: vip4, Port: portReject, Protocol: lb.TCP}
+	entry := Listener{ID: 1, Balancer: 1, TableSize: 7, PoolSize: 1, OnAllDown: lb.AllDownReject}
+	if err := d.Tables().PutListener(key, entry); err != nil {
+		t.Fatal(err)
+	}
+	closeTest(t, d)
+	if err := os.Remove(filepath.Join(mapsDir(o.PinPath), weirMapRejectBucket)); err != nil {
+		t.Fatal(err)
+	}
+	d = openTest(t, o)
+	defer closeTest(t, d)
+	if d.New() {
+		t.Error("the data plane was not taken over")
+	}
+	frame, out := from4.TCP(clientPort, portReject, packet.SYN).Bytes(), make([]byte, maxFrame)
+	if action, _, err := testRun(d.Program(), frame, out); err != nil || model.Action(action) != model.TX {
+		t.Errorf("action %d, %v; want that the listener still rejects", action, err)
+	}
+	tables, err := OpenTables(o.PinPath)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tables.Close()
+	if buckets, err := tables.RejectBuckets(); err != nil || len(buckets) != 1 || buckets[0].Answers != rejectBurst-1 {
+		t.Errorf("buckets %+v, %v; want one with an answer less than full", buckets, err)
+	}
 }
 
 // TestRejectNeedsTheKnob: a program that was loaded without it drops.

@@ -35,6 +35,10 @@ const volatile __u32 ports = 1;
 const volatile __u32 frame_len;
 const volatile bool ipv6;
 
+/* Flows come one after the other, else at random; and their first number. */
+const volatile bool in_turn;
+const volatile __u32 first_flow;
+
 /* Packets made so far. A run that a signal interrupts starts again, so that
  * this alone says how many there were.
  */
@@ -76,11 +80,15 @@ static __always_inline void write_ports(void *l4, __u32 flow)
 	*(word32 *)l4 = bpf_htonl((__u32)source << 16 | dest);
 }
 
-/* The number of the next flow, in an order that no cache foresees. */
+/* The number of the next flow: the next one, or in an order that no cache
+ * foresees.
+ */
 static __always_inline __u32 next_flow(void)
 {
 	__u64 random = ++packets * MULTIPLIER;
 
+	if (in_turn)
+		return packets % flows;
 	random = (random ^ random >> 32) * MULTIPLIER;
 	return (random >> 32) * flows >> 32;
 }
@@ -92,7 +100,7 @@ static __always_inline __u32 next_flow(void)
 SEC("xdp")
 int bench_generate(struct xdp_md *ctx)
 {
-	__u32 flow = next_flow();
+	__u32 flow = first_flow + next_flow();
 	void *data = (void *)(long)ctx->data;
 	void *data_end = (void *)(long)ctx->data_end;
 	long len = data_end - data;

@@ -25,6 +25,7 @@
 #include "lib/reject.h"
 #include "lib/slot.h"
 #include "lib/stats.h"
+#include "lib/track.h"
 
 EMIT_ENUM(reason);
 EMIT_ENUM(forward);
@@ -33,6 +34,10 @@ EMIT_ENUM(vip_protocols);
 EMIT_ENUM(listener_flags);
 EMIT_ENUM(slot_bits);
 EMIT_ENUM(name_kind);
+EMIT_ENUM(mode);
+EMIT_ENUM(unusable);
+EMIT_ENUM(decided);
+EMIT_ENUM(embryonic_bits);
 
 static __always_inline int verdict(const struct packet *pkt, enum reason reason, int action)
 {
@@ -88,13 +93,17 @@ static __always_inline int balance(struct xdp_md *ctx, struct packet *pkt,
 {
 	struct backend *backend;
 	enum reason reason;
+	__u32 slot, id;
 	__u64 hash;
 
 	if (pkt->fragment != FRAGMENT_NONE)
 		return drop(pkt, listener, REASON_DROP_FRAGMENT);
 
 	hash = packet_hash(pkt, listener);
-	backend = slot_backend(listener, hash);
+	if (!read_slot(listener->slots + hash_slot(hash, listener->table_size), &slot))
+		return drop(pkt, listener, REASON_ABORTED_BAD_TABLE);
+	id = slot_is_steady(slot) ? slot_current(slot) : tracked_backend(pkt, listener, slot, hash);
+	backend = pool_entry(listener, id);
 	if (!backend)
 		return drop(pkt, listener, REASON_ABORTED_BAD_TABLE);
 	if (backend->forward == FORWARD_NONE)

@@ -15,9 +15,20 @@
 #define SLOT_LINES_MAX	     (16777216 / SLOTS_PER_LINE)
 #define NAMES_MAX	     135168 /* labels of backends and balancers */
 
+/* Records of each family; the agent sets it from agent.flow_table_size. */
+#define FLOWS_MAX 1048576
+
+#define FLOW_READS 2 /* tries to read a record that another flow's may take the place of */
+
+#define EMBRYONIC_MAX (1 << EMBRYONIC_INDEX_BITS)
+
 /* Entries of listener_cache4 and of listener_cache6, on each CPU. */
 #define LISTENER_CACHE_BITS 11
 #define LISTENER_CACHE_MAX  (1 << LISTENER_CACHE_BITS)
+
+/* Entries of flow_cache, on each CPU. */
+#define FLOW_CACHE_BITS 13
+#define FLOW_CACHE_MAX	(1 << FLOW_CACHE_BITS)
 
 /* Entries of the counters by reason: room for the reasons of later versions,
  * which take over the maps of this one.

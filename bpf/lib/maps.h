@@ -2,7 +2,7 @@
 /* Copyright The Weir Authors */
 
 /*
- * Every map of the balancer. A packet of a listener reads arrays only; the
+ * Every map of the balancer. A packet of a steady slot reads arrays only; the
  * first to a listener on a CPU pays one hash look-up (listeners4 or listeners6).
  */
 #ifndef WEIR_MAPS_H
@@ -86,6 +86,81 @@ struct {
 	__type(key, __u32);
 	__type(value, struct backend);
 } backends SEC(".maps");
+
+/* Tables that listeners had before, by listener.id: see lib/track.h. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, LISTENER_IDS_MAX);
+	__type(key, __u32);
+	__type(value, struct old_table);
+} old_tables SEC(".maps");
+
+/* Records of flows that a change puts at risk. Two maps, and memory for what is
+ * in them only: whoever has no such flows pays for none.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, FLOWS_MAX);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct flow4_key);
+	__type(value, struct flow);
+} flows4 SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, FLOWS_MAX);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct flow6_key);
+	__type(value, struct flow);
+} flows6 SEC(".maps");
+
+/* Records that were looked up lately on this CPU: see lib/flow_cache.h. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, FLOW_CACHE_MAX);
+	__type(key, __u32);
+	__type(value, struct flow_cache);
+} flow_cache SEC(".maps");
+
+/* Goes up after each change of a record, and of flow_clock. Packets and the agent
+ * count it up side by side, so it is mapped into the agent's memory.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__type(key, __u32);
+	__type(value, __u32);
+} flow_generation SEC(".maps");
+
+/* Embryonic records: see enum embryonic_bits. A flood of SYNs fills this array
+ * over and over, and nothing else.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, EMBRYONIC_MAX);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__type(key, __u32);
+	__type(value, __u64);
+} embryonic SEC(".maps");
+
+/* Milliseconds of tracking: the time during which an agent was there. It stands
+ * still without one, so that no record ages while nobody could settle slots.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u32);
+} flow_clock SEC(".maps");
+
+/* What became of the packets of slots that were not steady, by listener.id. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, LISTENER_IDS_MAX);
+	__type(key, __u32);
+	__type(value, struct tracking_counter);
+} tracking_counters SEC(".maps");
 
 /* Packets and bytes by reason. */
 struct {

@@ -35,6 +35,16 @@
 #define IPV6_OFFSET_MASK    0xfff8
 #define IPV6_MORE_FRAGMENTS 0x0001
 
+#define TCP_CONTROL 13 /* byte of a TCP header */
+
+/* Control bits of a TCP header. */
+enum tcp_control {
+	TCP_FIN = 0x01,
+	TCP_SYN = 0x02,
+	TCP_RST = 0x04,
+	TCP_ACK = 0x10,
+};
+
 enum fragment {
 	FRAGMENT_NONE, /* the whole packet */
 	FRAGMENT_FIRST, /* has the transport header */
@@ -53,6 +63,7 @@ struct packet {
 	__u32 l4_len; /* bytes of it from l4 on */
 	__u32 ports; /* source and destination port as one load from the header */
 	__u8 protocol; /* of the transport header, IPPROTO_* */
+	__u8 control; /* enum tcp_control; 0 if it is not TCP */
 	bool ipv6;
 	enum fragment fragment;
 };
@@ -196,6 +207,7 @@ static __always_inline enum reason parse_ports(struct packet *pkt)
 		if ((void *)(tcp + 1) > pkt->data_end || tcp->doff < 5 ||
 		    tcp->doff * 4 > pkt->l4_len)
 			return REASON_PASS_MALFORMED;
+		pkt->control = ((__u8 *)tcp)[TCP_CONTROL];
 	} else {
 		struct udphdr *udp = pkt->l4;
 		__u32 len;

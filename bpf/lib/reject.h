@@ -34,12 +34,6 @@ enum icmp_code {
 	ICMP6_PORT_UNREACHABLE = 4,
 };
 
-/* Control bits of a TCP header. */
-enum tcp_control {
-	TCP_RST = 0x04,
-	TCP_ACK = 0x10,
-};
-
 static __always_inline bool is_answer(enum reason reason)
 {
 	return reason == REASON_RESET || reason == REASON_UNREACHABLE;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /* Copyright The Weir Authors */
 
-/* From a packet's hash to its slot and to the backend of that slot. */
+/* From a packet's hash to its slot, and what a slot says. */
 #ifndef WEIR_SLOT_H
 #define WEIR_SLOT_H
 
@@ -23,14 +23,17 @@ static __always_inline __u64 flow_hash(const struct packet *pkt)
 	return hash_flow4(hash_seed, pkt->ip4->saddr, pkt->ip4->daddr, pkt->ports, pkt->protocol);
 }
 
-/* The hash that decides on the slot. */
-static __always_inline __u64 packet_hash(const struct packet *pkt, const struct listener *listener)
+static __always_inline __u64 source_hash(const struct packet *pkt)
 {
-	if (!hashes_source(listener))
-		return flow_hash(pkt);
 	if (pkt->ipv6)
 		return hash_source6(hash_seed, pkt->ip6->saddr.s6_addr32);
 	return hash_source4(hash_seed, pkt->ip4->saddr);
+}
+
+/* The hash that decides on the slot. */
+static __always_inline __u64 packet_hash(const struct packet *pkt, const struct listener *listener)
+{
+	return hashes_source(listener) ? source_hash(pkt) : flow_hash(pkt);
 }
 
 /* The hash that an outer header varies with: the flow's, whatever decided on
@@ -42,24 +45,47 @@ static __always_inline __u64 outer_hash(const struct packet *pkt, const struct l
 	return hashes_source(listener) ? flow_hash(pkt) : hash;
 }
 
-/* The backend of the slot that the hash falls into, which is the empty entry 0
- * of the pool where the listener has no usable backend. NULL if the listener
- * or the slot names what does not exist.
- */
-static __always_inline struct backend *slot_backend(const struct listener *listener, __u64 hash)
+/* Slot number index of all tables, at once. false if there is no such slot. */
+static __always_inline bool read_slot(__u32 index, __u32 *slot)
 {
-	__u32 slot = listener->slots + hash_slot(hash, listener->table_size);
-	__u32 line_index = slot / SLOTS_PER_LINE;
+	__u32 line_index = index / SLOTS_PER_LINE;
 	struct slot_line *line = bpf_map_lookup_elem(&slots, &line_index);
-	__u32 id, backend_index;
 
 	if (!line)
-		return NULL;
-	id = *(volatile __u32 *)&line->slot[slot % SLOTS_PER_LINE] & SLOT_BACKEND_MASK;
+		return false;
+	*slot = *(volatile __u32 *)&line->slot[index % SLOTS_PER_LINE];
+	return true;
+}
+
+static __always_inline __u32 slot_current(__u32 slot)
+{
+	return slot & SLOT_BACKEND_MASK;
+}
+
+static __always_inline __u32 slot_previous(__u32 slot)
+{
+	return slot >> SLOT_PREVIOUS_SHIFT & SLOT_BACKEND_MASK;
+}
+
+/* Steady: previous is current and the slot is not tracked. Its flows are all on
+ * current, and nothing needs to be known of them. (The tracked bit, shifted, is
+ * above all that current can be.)
+ */
+static __always_inline bool slot_is_steady(__u32 slot)
+{
+	return slot >> SLOT_PREVIOUS_SHIFT == slot_current(slot);
+}
+
+/* Entry id of the pool of a listener: empty if id is 0, which is where slots
+ * without a usable backend lead. NULL if it does not exist.
+ */
+static __always_inline struct backend *pool_entry(const struct listener *listener, __u32 id)
+{
+	__u32 index = listener->pool + id;
+
 	if (id >= listener->pool_size)
 		return NULL;
-	backend_index = listener->pool + id;
-	return bpf_map_lookup_elem(&backends, &backend_index);
+	return bpf_map_lookup_elem(&backends, &index);
 }
 
 #endif

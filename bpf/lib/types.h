@@ -34,6 +34,36 @@ enum health {
 	HEALTH_DOWN = 2,
 };
 
+/* What a backend gets, by configuration or command; the values of lb.Mode in
+ * Go. The programs do not read it: they read what follows from it.
+ */
+enum mode {
+	MODE_ACCEPT = 0,
+	MODE_DRAIN = 1,
+	MODE_REJECT = 2,
+	MODE_BACKUP = 3,
+};
+
+/* Why the flows of a backend have to leave it. Append-only: metrics have them. */
+enum unusable {
+	UNUSABLE_NO = 0, /* they may stay, also where new ones do not come */
+	UNUSABLE_REMOVED = 1, /* it is no longer in the pool */
+	UNUSABLE_DOWN = 2, /* its checks fail, and on_down is rebalance */
+	UNUSABLE_DRAINED = 3, /* drain_timeout is over */
+	UNUSABLE_REJECTED = 4, /* mode: reject */
+	UNUSABLE_UNREACHABLE = 5, /* its next hop is not known */
+	UNUSABLE_MAX = 6,
+};
+
+/* What decided on the backend of a packet whose slot was not steady. */
+enum decided {
+	DECIDED_NEW = 0, /* the first packet of a flow: the newest table */
+	DECIDED_RECORD = 1, /* the record of its flow */
+	DECIDED_PREVIOUS = 2, /* no record: where the slot led before */
+	DECIDED_CURRENT = 3, /* where it led before, or the record says, is unusable */
+	DECIDED_MAX = 4,
+};
+
 /* Bits of vip.protocols: the balancer has a listener of that protocol. */
 enum vip_protocols {
 	VIP_TCP = 1,
@@ -45,6 +75,7 @@ enum listener_flags {
 	LISTENER_HASH_SOURCE = 1, /* algorithm: source, else the 5-tuple */
 	LISTENER_DROP_ALL_DOWN = 2, /* on_all_down: drop */
 	LISTENER_REJECT_ALL_DOWN = 4, /* on_all_down: reject; with neither, open */
+	LISTENER_OLD_TABLE = 8, /* flows without a record go by its old table */
 };
 
 /* Key of the map listeners4. */
@@ -145,10 +176,105 @@ struct backend {
 	__u8 ipv6; /* 1: address is IPv6 */
 	__u8 weight;
 	__u8 health; /* enum health */
-	__u8 pad[20];
+	__u8 unusable; /* enum unusable: why recorded flows leave it */
+	__u8 mode; /* enum mode, as it is in force */
+	__u8 configured_mode; /* enum mode, of the configuration */
+	__u8 pad0;
+	__u32 mode_since; /* seconds since boot */
+	__u8 pad[12];
 };
 
 _Static_assert(sizeof(struct backend) == 64, "one cache line");
+
+/*
+ * Value of the array old_tables, by listener.id: the table that a listener had
+ * before its size or its algorithm changed, while flows may still be without a
+ * record. Valid if the listener has LISTENER_OLD_TABLE.
+ */
+struct old_table {
+	__u32 slots; /* index of its first slot */
+	__u32 table_size;
+	__u32 flags; /* LISTENER_HASH_SOURCE, as it was */
+	__u32 pad;
+};
+
+/* Key of the map flows4: a flow, as it stands in its packets. */
+struct flow4_key {
+	__be32 saddr;
+	__be32 daddr;
+	__u32 ports; /* both, as one load from the header */
+	__u8 protocol;
+	__u8 pad[3];
+};
+
+_Static_assert(sizeof(struct flow4_key) == 16, "no padding of the compiler's");
+
+/* Key of the map flows6. */
+struct flow6_key {
+	__be32 saddr[4];
+	__be32 daddr[4];
+	__u32 ports;
+	__u8 protocol;
+	__u8 pad[3];
+};
+
+_Static_assert(sizeof(struct flow6_key) == 40, "no padding of the compiler's");
+
+/* Value of flows4 and flows6: the record of a flow. */
+struct flow {
+	__u32 listener; /* listener.id, whose pool the backend is of */
+	__u32 hash; /* upper half of the hash that chooses the slot */
+	__u32 seen; /* flow_clock at its last packet, in milliseconds */
+	__u16 backend; /* its index in the pool */
+	__u8 closing; /* 1: FIN or RST of the client was seen */
+	__u8 pad;
+};
+
+_Static_assert(sizeof(struct flow) == 16, "two words");
+
+/* Value of flow_cache: a record that was looked up, valid as long as generation
+ * is the present one.
+ */
+struct flow_cache {
+	struct flow6_key key; /* of an IPv4 flow, a flow4_key is at its beginning */
+	__u32 generation;
+	__u32 listener;
+	__u32 hash;
+	__u16 backend;
+	__u16 key_size; /* bytes of key; 0: nothing is kept here */
+	__u64 pad;
+};
+
+_Static_assert(sizeof(struct flow_cache) == 64, "one cache line");
+
+/*
+ * An embryonic record: a flow of which only SYNs were seen, and its backend. It
+ * is one word, so that it is written at once, and a hash of the flow is all that
+ * it says of the flow: the lower bits are the index in the array, the upper the
+ * tag. 0 is no record.
+ *
+ *    63              24 23      16  15  14          0
+ *   +------------------+----------+---+-------------+
+ *   |       tag        |  stamp   | 0 |   backend   |
+ *   +------------------+----------+---+-------------+
+ */
+enum embryonic_bits {
+	EMBRYONIC_INDEX_BITS = 18,
+	EMBRYONIC_STAMP_SHIFT = 16, /* flow_clock in units of 2^12 ms, modulo 256 */
+	EMBRYONIC_STAMP_UNIT_BITS = 12,
+	EMBRYONIC_TAG_SHIFT = 24,
+};
+
+/* Value of tracking_counters, one per CPU: packets of a listener's slots that
+ * were not steady.
+ */
+struct tracking_counter {
+	__u64 decided[DECIDED_MAX];
+	__u64 broken[8]; /* by enum unusable: known flows that had to change backends */
+	__u64 overflow; /* records that found no room */
+};
+
+_Static_assert(UNUSABLE_MAX <= 8, "one counter each");
 
 /* Key of the map vips: an address of a balancer. */
 struct vip_key {

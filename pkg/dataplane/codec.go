@@ -24,8 +24,8 @@ const (
 )
 
 // Network byte order is what the generated types hold in fields of C type
-// __be16 and __be32, which Go sees as host integers: these four functions are
-// the only place that turns them.
+// __be16 and __be32, which Go sees as host integers: the functions up to
+// decodePorts are the only place that turns them.
 
 func toBE16(v uint16) uint16 {
 	var b [2]byte
@@ -51,14 +51,45 @@ func fromBE(words [4]uint32) netip.Addr {
 	return netip.AddrFrom16(b).Unmap()
 }
 
+func fromBE4(address uint32) netip.Addr {
+	mapped := toBE(netip.IPv4Unspecified())
+	mapped[3] = address
+	return fromBE(mapped)
+}
+
+// encodePorts returns both ports of a packet as one load from its header.
+func encodePorts(source, dest uint16) uint32 {
+	var b [4]byte
+	binary.BigEndian.PutUint16(b[:], source)
+	binary.BigEndian.PutUint16(b[2:], dest)
+	return binary.NativeEndian.Uint32(b[:])
+}
+
+func decodePorts(ports uint32) (source, dest uint16) {
+	var b [4]byte
+	binary.NativeEndian.PutUint32(b[:], ports)
+	return binary.BigEndian.Uint16(b[:]), binary.BigEndian.Uint16(b[2:])
+}
+
+func encodeFlow(f Flow) weirFlow {
+	out := weirFlow{Listener: f.Listener, Hash: f.Hash, Seen: f.Seen, Backend: f.Backend}
+	if f.Closing {
+		out.Closing = 1
+	}
+	return out
+}
+
+// decodeFlow sets all of f but its ID.
+func decodeFlow(f *Flow, v weirFlow) {
+	f.Listener, f.Hash, f.Seen, f.Backend, f.Closing = v.Listener, v.Hash, v.Seen, v.Backend, v.Closing != 0
+}
+
 func encodeKey4(k ListenerKey) weirListener4Key {
 	return weirListener4Key{Address: toBE(k.Address)[3], Port: toBE16(k.Port), Protocol: uint8(k.Protocol)}
 }
 
 func decodeKey4(k weirListener4Key) ListenerKey {
-	mapped := toBE(netip.IPv4Unspecified())
-	mapped[3] = k.Address
-	return ListenerKey{Address: fromBE(mapped), Port: fromBE16(k.Port), Protocol: lb.Protocol(k.Protocol)}
+	return ListenerKey{Address: fromBE4(k.Address), Port: fromBE16(k.Port), Protocol: lb.Protocol(k.Protocol)}
 }
 
 func encodeKey6(k ListenerKey) weirListener6Key {
@@ -80,6 +111,9 @@ func encodeListener(l Listener) weirListener {
 	case lb.AllDownReject:
 		flags |= weirListenerFlagsLISTENER_REJECT_ALL_DOWN
 	}
+	if l.OldTable {
+		flags |= weirListenerFlagsLISTENER_OLD_TABLE
+	}
 	return weirListener{
 		Id: l.ID, Balancer: l.Balancer, Slots: l.Slots, TableSize: l.TableSize,
 		Pool: l.Pool, PoolSize: l.PoolSize, Flags: uint32(flags),
@@ -90,7 +124,7 @@ func decodeListener(l weirListener) Listener {
 	flags := weirListenerFlags(l.Flags)
 	out := Listener{
 		ID: l.Id, Balancer: l.Balancer, Slots: l.Slots, TableSize: l.TableSize,
-		Pool: l.Pool, PoolSize: l.PoolSize,
+		Pool: l.Pool, PoolSize: l.PoolSize, OldTable: flags&weirListenerFlagsLISTENER_OLD_TABLE != 0,
 	}
 	if flags&weirListenerFlagsLISTENER_HASH_SOURCE != 0 {
 		out.Algorithm = lb.Source
@@ -147,6 +181,11 @@ func encodeBackend(b Backend) weirBackend {
 		Forward: uint8(b.Forward),
 		Weight:  b.Weight,
 		Health:  uint8(b.Health),
+
+		Unusable:       uint8(b.Unusable),
+		Mode:           uint8(b.Mode),
+		ConfiguredMode: uint8(b.Configured),
+		ModeSince:      b.ModeSince,
 	}
 	if b.Address.Addr().Is6() {
 		out.Ipv6 = 1
@@ -167,6 +206,10 @@ func decodeBackend(b weirBackend) Backend {
 		NextHop: lb.NextHop{
 			Interface: int(b.Ifindex), Source: b.SrcMac, Dest: b.DstMac, MTU: int(b.Mtu),
 		},
+		Unusable:   Unusable(b.Unusable),
+		Mode:       lb.Mode(b.Mode),
+		Configured: lb.Mode(b.ConfiguredMode),
+		ModeSince:  b.ModeSince,
 	}
 }
 
@@ -217,3 +260,30 @@ func decodeName(n weirName) string {
 }
 
 func traffic(t weirTraffic) Traffic { return Traffic{Packets: t.Packets, Bytes: t.Bytes} }
+
+func decodeTracking(c weirTrackingCounter) TrackingTraffic {
+	return TrackingTraffic{
+		New:      c.Decided[weirDecidedDECIDED_NEW],
+		Record:   c.Decided[weirDecidedDECIDED_RECORD],
+		Previous: c.Decided[weirDecidedDECIDED_PREVIOUS],
+		Current:  c.Decided[weirDecidedDECIDED_CURRENT],
+		Broken:   c.Broken,
+		Overflow: c.Overflow,
+	}
+}
+
+func encodeOldTable(o OldTable) weirOldTable {
+	out := weirOldTable{Slots: o.Slots, TableSize: o.TableSize}
+	if o.Algorithm == lb.Source {
+		out.Flags = uint32(weirListenerFlagsLISTENER_HASH_SOURCE)
+	}
+	return out
+}
+
+func decodeOldTable(o weirOldTable) OldTable {
+	out := OldTable{Slots: o.Slots, TableSize: o.TableSize}
+	if o.Flags&uint32(weirListenerFlagsLISTENER_HASH_SOURCE) != 0 {
+		out.Algorithm = lb.Source
+	}
+	return out
+}

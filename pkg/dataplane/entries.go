@@ -41,6 +41,29 @@ type Listener struct {
 	PoolSize  uint32 // entries of its pool, entry 0 included
 	Algorithm lb.Algorithm
 	OnAllDown lb.OnAllDown
+	OldTable  bool // flows without a record go by its OldTable
+}
+
+// OldTable is the table that a listener had before its size or algorithm
+// changed.
+type OldTable struct {
+	Slots     uint32 // index of its first slot
+	TableSize uint32 // number of its slots
+	Algorithm lb.Algorithm
+}
+
+// NewerThan reports whether l is a newer entry of a listener than o. A change that
+// was cut short between two addresses leaves two versions, both complete.
+func (l Listener) NewerThan(o Listener) bool {
+	switch {
+	case l.Slots == o.Slots && l.OldTable != o.OldTable:
+		// Packets never see slots first without an old table and then with one. It
+		// is gone: slots are settled, and flows may have begun that have no record.
+		return o.OldTable
+	case l.PoolSize != o.PoolSize:
+		return l.PoolSize > o.PoolSize
+	}
+	return l.OldTable && !o.OldTable
 }
 
 // VIP is the entry of an address of a balancer.
@@ -57,7 +80,25 @@ type Backend struct {
 	Health  lb.Health
 	Counter uint32     // index of its counters, and of its name
 	NextHop lb.NextHop // Interface is 0 while unknown; Gateway is not stored
+
+	Unusable   Unusable // why recorded flows leave it
+	Mode       lb.Mode  // that is in force
+	Configured lb.Mode  // of the configuration
+	ModeSince  uint32   // when Mode came in force, in seconds since boot
 }
+
+// Unusable says why the flows of a backend have to leave it.
+type Unusable uint8
+
+// Reasons, as enum unusable in bpf/lib/types.h has them.
+const (
+	Usable      = Unusable(weirUnusableUNUSABLE_NO)          // they may stay
+	Removed     = Unusable(weirUnusableUNUSABLE_REMOVED)     // it is no longer in the pool
+	Down        = Unusable(weirUnusableUNUSABLE_DOWN)        // its checks fail
+	Drained     = Unusable(weirUnusableUNUSABLE_DRAINED)     // it has drained long enough
+	Rejected    = Unusable(weirUnusableUNUSABLE_REJECTED)    // mode: reject
+	Unreachable = Unusable(weirUnusableUNUSABLE_UNREACHABLE) // its next hop is not known
+)
 
 // Slot is one word of a consistent-hash table. Backends are named by their
 // index in the listener's pool, 1 to MaxPool; 0 means none.
@@ -66,6 +107,10 @@ type Slot struct {
 	Previous uint16
 	Tracked  bool
 }
+
+// Steady reports whether all flows of the slot are on its current backend, so
+// that packets look nothing up.
+func (s Slot) Steady() bool { return s.Current == s.Previous && !s.Tracked }
 
 // SlotChange is a new value for slot Index of a listener, 0 the first.
 type SlotChange struct {
@@ -87,6 +132,7 @@ type Limits struct {
 	Listeners uint32 // listeners times addresses, of each family
 	Backends  uint32 // entries of all pools
 	Slots     uint32 // slots of all listeners
+	Flows     uint32 // records of flows of each family; 0 for as many as compiled in
 }
 
 // Traffic counts packets, and bytes from the Ethernet header on as received.

@@ -119,7 +119,7 @@ func (l *lab) checkFlow(t *testing.T, f flow, family6 bool) (index uint16) {
 	if f.dport == portBySource {
 		hash = maglev.HashSource(l.config.Seed, f.src)
 	}
-	index = l.config.Listeners[service(f.dst, f.dport, f.protocol)].Table[maglev.Slot(hash, hashSlots)]
+	index = l.config.Listeners[service(f.dst, f.dport, f.protocol)].Slots[maglev.Slot(hash, hashSlots)].Current
 	action, out, err := l.run(f.frame())
 	if err != nil {
 		t.Fatal(err)

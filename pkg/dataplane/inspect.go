@@ -29,9 +29,19 @@ type MapInfo struct {
 	Memory     uint64 // bytes in the kernel, 0 where it does not tell
 }
 
-// Maps describes all maps, sorted by name.
+// Maps describes all maps, sorted by name. It counts the records of flows.
 func (t *Tables) Maps() ([]MapInfo, error) {
-	used, err := t.entries()
+	flows, err := t.CountFlows()
+	if err != nil {
+		return nil, err
+	}
+	return t.MapsOf(flows)
+}
+
+// MapsOf is Maps for who knows how many records of flows there are, and looks
+// too often to count them each time.
+func (t *Tables) MapsOf(flows FlowCounts) ([]MapInfo, error) {
+	used, err := t.entries(flows)
 	if err != nil {
 		return nil, err
 	}
@@ -55,13 +65,21 @@ func (t *Tables) Maps() ([]MapInfo, error) {
 
 // isFixed reports whether a map has the same entries in use always.
 func isFixed(name string) bool {
-	return name == weirMapReasonCounters || name == weirMapListenerGeneration || name == weirMapRejectBucket
+	return slices.Contains([]string{
+		weirMapReasonCounters, weirMapListenerGeneration, weirMapRejectBucket, weirMapFlowClock, weirMapFlowGeneration,
+	}, name)
 }
 
 func (t *Tables) byName() map[string]*ebpf.Map {
 	return map[string]*ebpf.Map{
 		weirMapBackendCounters:    t.maps.BackendCounters,
 		weirMapBackends:           t.maps.Backends,
+		weirMapEmbryonic:          t.maps.Embryonic,
+		weirMapFlowCache:          t.maps.FlowCache,
+		weirMapFlowClock:          t.maps.FlowClock,
+		weirMapFlowGeneration:     t.maps.FlowGeneration,
+		weirMapFlows4:             t.maps.Flows4,
+		weirMapFlows6:             t.maps.Flows6,
 		weirMapListenerCache4:     t.maps.ListenerCache4,
 		weirMapListenerCache6:     t.maps.ListenerCache6,
 		weirMapListenerCounters:   t.maps.ListenerCounters,
@@ -69,7 +87,9 @@ func (t *Tables) byName() map[string]*ebpf.Map {
 		weirMapListeners4:         t.maps.Listeners4,
 		weirMapListeners6:         t.maps.Listeners6,
 		weirMapNames:              t.maps.Names,
+		weirMapOldTables:          t.maps.OldTables,
 		weirMapReasonCounters:     t.maps.ReasonCounters,
+		weirMapTrackingCounters:   t.maps.TrackingCounters,
 		weirMapRejectBucket:       t.maps.RejectBucket,
 		weirMapSlots:              t.maps.Slots,
 		weirMapVips:               t.maps.Vips,
@@ -78,10 +98,15 @@ func (t *Tables) byName() map[string]*ebpf.Map {
 
 // entries returns how many entries of each map are in use. An array has all of
 // its entries always: of those count the ones that a listener refers to.
-func (t *Tables) entries() (map[string]uint32, error) {
+func (t *Tables) entries(flows FlowCounts) (map[string]uint32, error) {
 	used := map[string]uint32{
+		weirMapFlows4:             flows.Flows4,
+		weirMapFlows6:             flows.Flows6,
+		weirMapEmbryonic:          flows.Embryonic,
 		weirMapReasonCounters:     min(uint32(weirReasonREASON_MAX), t.maps.ReasonCounters.MaxEntries()),
 		weirMapListenerGeneration: t.maps.ListenerGeneration.MaxEntries(),
+		weirMapFlowClock:          t.maps.FlowClock.MaxEntries(),
+		weirMapFlowGeneration:     t.maps.FlowGeneration.MaxEntries(),
 		weirMapRejectBucket:       t.maps.RejectBucket.MaxEntries(),
 	}
 	listeners, err := t.Listeners()
@@ -100,6 +125,10 @@ func (t *Tables) entries() (map[string]uint32, error) {
 		}
 		seen[l.ID] = true
 		used[weirMapListenerCounters]++
+		used[weirMapTrackingCounters]++
+		if l.OldTable {
+			used[weirMapOldTables]++
+		}
 		used[weirMapBackends] += l.PoolSize
 		used[weirMapSlots] += lines(l.TableSize) * SlotsPerLine
 	}
@@ -123,7 +152,8 @@ func (t *Tables) entries() (map[string]uint32, error) {
 			return nil, err
 		}
 	}
-	return used, nil
+	used[weirMapFlowCache], err = t.mostCachedFlows()
+	return used, err
 }
 
 func mapTypeName(t ebpf.MapType) string {

@@ -99,7 +99,7 @@ func (l *lab) checkCached(t *testing.T, f Family, most uint32, want []CachedList
 	if diff := cmp.Diff(want, got, cmp.Comparer(func(a, b ListenerKey) bool { return a == b })); diff != "" {
 		t.Errorf("cached listeners (-want +got):\n%s", diff)
 	}
-	used, err := l.tables.entries()
+	used, err := l.tables.entries(FlowCounts{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -70,6 +70,12 @@ func TestMaps(t *testing.T) {
 	want := []dataplane.MapInfo{
 		{Name: "backend_counters", Type: "percpu_array", Entries: 1, MaxEntries: 128},
 		{Name: "backends", Type: "array", Entries: 16, MaxEntries: 128},
+		{Name: "embryonic", Type: "array", MaxEntries: 262144},
+		{Name: "flow_cache", Type: "percpu_array", MaxEntries: 8192},
+		{Name: "flow_clock", Type: "array", Entries: 1, MaxEntries: 1, Fixed: true},
+		{Name: "flow_generation", Type: "array", Entries: 1, MaxEntries: 1, Fixed: true},
+		{Name: "flows4", Type: "hash", MaxEntries: 1048576},
+		{Name: "flows6", Type: "hash", MaxEntries: 1048576},
 		{Name: "listener_cache4", Type: "percpu_array", MaxEntries: 2048},
 		{Name: "listener_cache6", Type: "percpu_array", MaxEntries: 2048},
 		{Name: "listener_counters", Type: "percpu_array", Entries: 1, MaxEntries: 64},
@@ -77,9 +83,11 @@ func TestMaps(t *testing.T) {
 		{Name: "listeners4", Type: "hash", Entries: 1, MaxEntries: 64},
 		{Name: "listeners6", Type: "hash", Entries: 1, MaxEntries: 64},
 		{Name: "names", Type: "hash", Entries: 2, MaxEntries: 192},
+		{Name: "old_tables", Type: "array", MaxEntries: 64},
 		{Name: "reason_counters", Type: "percpu_array", MaxEntries: 64, Fixed: true},
 		{Name: "reject_bucket", Type: "percpu_array", Entries: 1, MaxEntries: 1, Fixed: true},
 		{Name: "slots", Type: "array", Entries: 256, MaxEntries: 1024},
+		{Name: "tracking_counters", Type: "percpu_array", Entries: 1, MaxEntries: 64},
 		{Name: "vips", Type: "hash", Entries: 2, MaxEntries: 64},
 	}
 	reasons, err := dataplane.Reasons()

@@ -130,9 +130,20 @@ const programName = "weir_xdp"
 
 // resize sets the sizes of the maps.
 func resize(spec *ebpf.CollectionSpec, l Limits) {
+	if l.Flows == 0 {
+		l.Flows = spec.Maps[weirMapFlows4].MaxEntries
+	}
 	for name, size := range mapSizes(l) {
 		spec.Maps[name].MaxEntries = size
 	}
+}
+
+// limitKey returns the key of the configuration that sets the size of a map.
+func limitKey(name string) string {
+	if name == weirMapFlows4 || name == weirMapFlows6 {
+		return "agent.flow_table_size"
+	}
+	return "agent.limits"
 }
 
 // mapSizes returns the sizes of the maps that limits are about, by name.
@@ -142,10 +153,14 @@ func mapSizes(l Limits) map[string]uint32 {
 		weirMapListeners6:       l.Listeners,
 		weirMapVips:             l.Listeners,
 		weirMapListenerCounters: l.Listeners,
+		weirMapTrackingCounters: l.Listeners,
+		weirMapOldTables:        l.Listeners,
 		weirMapBackends:         l.Backends,
 		weirMapBackendCounters:  l.Backends,
 		weirMapNames:            l.Backends + l.Listeners,
 		weirMapSlots:            lines(l.Slots),
+		weirMapFlows4:           l.Flows,
+		weirMapFlows6:           l.Flows,
 	}
 }
 
@@ -164,7 +179,7 @@ func loadError(err error) error {
 		return fmt.Errorf("the kernel refuses to load BPF programs: run as root, or with CAP_BPF, "+
 			"CAP_NET_ADMIN and CAP_PERFMON: %w", err)
 	case errors.Is(err, unix.ENOMEM):
-		return fmt.Errorf("not enough memory for the maps: lower agent.limits: %w", err)
+		return fmt.Errorf("not enough memory for the maps: lower agent.limits or agent.flow_table_size: %w", err)
 	case errors.Is(err, ebpf.ErrNotSupported), errors.As(err, &verifier), errors.Is(err, unix.EINVAL):
 		return fmt.Errorf("%w: Linux %s, needed is 5.15 or newer with CONFIG_BPF_SYSCALL and "+
 			"CONFIG_BPF_JIT: %w", ErrKernel, kernelRelease(), err)

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"unsafe"
 
 	"github.com/cilium/ebpf"
 	"golang.org/x/sys/unix"
@@ -20,11 +21,12 @@ type counts struct {
 	reasons   []Traffic
 	listeners []ListenerTraffic
 	backends  []Traffic
+	tracking  []TrackingTraffic // by listener
 }
 
 // counterMaps are the maps that the program writes to.
 func counterMaps() []string {
-	return []string{"reason_counters", "listener_counters", "backend_counters"}
+	return []string{"reason_counters", "listener_counters", "backend_counters", "tracking_counters"}
 }
 
 // countInMemory makes the counters arrays that this process maps into its
@@ -66,8 +68,8 @@ func counterReader(t testing.TB, tables *Tables, maps map[string]*ebpf.Map) func
 	if maps["reason_counters"].Type() == ebpf.PerCPUArray {
 		return tables.allCounts
 	}
-	var memory [3]*ebpf.Memory
-	var size [3]uint32 // bytes of all values
+	var memory [4]*ebpf.Memory
+	var size [4]uint32 // bytes of all values
 	for i, name := range counterMaps() {
 		m := maps[name]
 		var err error
@@ -78,7 +80,7 @@ func counterReader(t testing.TB, tables *Tables, maps map[string]*ebpf.Map) func
 	}
 	return func() (c counts, err error) {
 		var values [3][]Traffic
-		for i := range memory {
+		for i := range values {
 			if values[i], err = readTraffic(memory[i], size[i]); err != nil {
 				return c, err
 			}
@@ -88,8 +90,22 @@ func counterReader(t testing.TB, tables *Tables, maps map[string]*ebpf.Map) func
 		for pair := values[1]; len(pair) > 0; pair = pair[2:] {
 			c.listeners = append(c.listeners, ListenerTraffic{Forwarded: pair[0], Dropped: pair[1]})
 		}
-		return c, nil
+		c.tracking, err = readTracking(memory[3], size[3])
+		return c, err
 	}
+}
+
+func readTracking(m *ebpf.Memory, size uint32) ([]TrackingTraffic, error) {
+	b := make([]byte, size)
+	if _, err := m.ReadAt(b, 0); err != nil {
+		return nil, err
+	}
+	const each = int(unsafe.Sizeof(weirTrackingCounter{}))
+	values := make([]TrackingTraffic, 0, len(b)/each)
+	for ; len(b) > 0; b = b[each:] {
+		values = append(values, decodeTracking(*(*weirTrackingCounter)(unsafe.Pointer(&b[0]))))
+	}
+	return values, nil
 }
 
 func readTraffic(m *ebpf.Memory, size uint32) ([]Traffic, error) {
@@ -112,7 +128,10 @@ func (t *Tables) allCounts() (c counts, err error) {
 	if c.listeners, err = t.ListenerCounters(t.maps.ListenerCounters.MaxEntries()); err != nil {
 		return c, err
 	}
-	c.backends, err = t.BackendCounters(t.maps.BackendCounters.MaxEntries())
+	if c.backends, err = t.BackendCounters(t.maps.BackendCounters.MaxEntries()); err != nil {
+		return c, err
+	}
+	c.tracking, err = t.TrackingCounters(t.maps.TrackingCounters.MaxEntries())
 	return c, err
 }
 
@@ -140,7 +159,27 @@ func (l *lab) since(before, after counts) map[string]Traffic {
 			add(b, t, "backend %d", i)
 		}
 	}
+	for i, t := range after.tracking {
+		tracked(moved, i, before.tracking[i], t)
+	}
 	return moved
+}
+
+// tracked adds to moved what has changed in the tracking of a listener.
+func tracked(moved map[string]Traffic, listener int, before, after TrackingTraffic) {
+	add := func(b, a uint64, what string) {
+		if a != b {
+			moved[fmt.Sprintf("listener %d %s", listener, what)] = Traffic{Packets: a - b}
+		}
+	}
+	add(before.New, after.New, model.DecidedNew)
+	add(before.Record, after.Record, model.DecidedRecord)
+	add(before.Previous, after.Previous, model.DecidedPrevious)
+	add(before.Current, after.Current, model.DecidedCurrent)
+	add(before.Overflow, after.Overflow, "overflow")
+	for i, n := range after.Broken {
+		add(before.Broken[i], n, "broken: "+Unusable(i).String())
+	}
 }
 
 // reasonName returns the name of a reason, its number where it has none.
@@ -164,6 +203,16 @@ func (l *lab) counted(r model.Result, frame []byte) map[string]Traffic {
 	}
 	if r.Backend != nil {
 		want[fmt.Sprintf("backend %d", l.backends[r.Backend])] = one
+	}
+	if r.Listener == nil {
+		return want
+	}
+	for what, so := range map[string]bool{
+		r.Decided: r.Decided != "", "broken: " + r.Broken: r.Broken != "", "overflow": r.Overflow,
+	} {
+		if so {
+			want[fmt.Sprintf("listener %d %s", l.listeners[r.Listener], what)] = Traffic{Packets: 1}
+		}
 	}
 	return want
 }

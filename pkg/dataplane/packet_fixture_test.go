@@ -50,20 +50,22 @@ const (
 
 // Ports with a listener, of TCP and of UDP.
 const (
-	portIPIP4     = 8000 + iota // one backend each, see ways
-	portIPIP6                   //
-	portDSR4                    //
-	portDSR6                    //
-	portNearIPIP4               //
-	portNearIPIP6               //
-	portNearDSR                 //
-	portSource                  // as portIPIP4, by the client's address
-	portMany                    // several backends of both families
-	portNone                    // no backend
-	portNoHop                   // one backend whose next hop is not known
-	portReject                  // no backend, on_all_down: reject
-	portTCP                     // TCP alone, on the half VIPs too
-	portUDP                     // UDP alone
+	portIPIP4         = 8000 + iota // one backend each, see ways
+	portIPIP6                       //
+	portDSR4                        //
+	portDSR6                        //
+	portNearIPIP4                   //
+	portNearIPIP6                   //
+	portNearDSR                     //
+	portSource                      // as portIPIP4, by the client's address
+	portMany                        // several backends of both families
+	portNone                        // no backend
+	portNoHop                       // one backend whose next hop is not known
+	portReject                      // no backend, on_all_down: reject
+	portTracked                     // several backends and slots in every state
+	portTrackedSource               // the same, by the client's address, with an old table
+	portTCP                         // TCP alone, on the half VIPs too
+	portUDP                         // UDP alone
 )
 
 // way is a way to a backend, and the port that leads there.
@@ -146,7 +148,7 @@ func fastLab(t testing.TB) *lab { return labWith(t, labKnobs(), countInMemory) }
 
 func labWith(t testing.TB, knobs Knobs, patch ...func(*ebpf.CollectionSpec)) *lab {
 	t.Helper()
-	l := openLab(t, Limits{Listeners: 64, Backends: 96, Slots: 2048}, knobs, patch...)
+	l := openLab(t, Limits{Listeners: 64, Backends: 128, Slots: 4096}, knobs, patch...)
 	l.populate(t)
 	return l
 }
@@ -166,11 +168,61 @@ func (l *lab) populate(t testing.TB) {
 		l.addListener(t, vips, portNone, p, lb.Maglev, make([]uint16, 7))
 		l.addListener(t, vips, portNoHop, p, lb.Maglev, first, lost)
 		l.addRejecting(t, vips, portReject, p)
+		l.addTracked(t, vips, portTracked, p, lb.Maglev, false)
+		l.addTracked(t, vips, portTrackedSource, p, lb.Source, true)
 	}
+	l.config.FlowLimit = int(l.tables.Limits().Flows)
 	l.addListener(t, append(vips, half4, half6), portTCP, lb.TCP, lb.Maglev, first, ipip)
 	l.addListener(t, vips, portUDP, lb.UDP, lb.Maglev, first, ipip)
 	for _, vip := range []netip.Addr{vip4, vip6, half4, half6, bare4, bare6} {
 		l.addVIP(t, vip)
+	}
+}
+
+// addTracked makes a listener whose slots are in every state there is, and of
+// whose backends one is unusable.
+func (l *lab) addTracked(t testing.TB, vips []netip.Addr, port uint16, p lb.Protocol, a lb.Algorithm, old bool) {
+	t.Helper()
+	pool := manyBackends()
+	pool[1].Unusable = model.Down
+	entry := l.addListener(t, vips, port, p, a, manyTable(), pool...)
+	b, err := l.tables.Backends(entry.Pool+2, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b[0].Unusable = Down
+	l.putBackend(t, entry.Pool+2, b[0])
+
+	listener := l.config.Listeners[service(vips[0], port, p)]
+	write := func(first uint32, slots []model.Slot, state func(i uint16) Slot) {
+		var changes []SlotChange
+		for i := range slots {
+			s := state(uint16(i))
+			slots[i] = model.Slot(s)
+			changes = append(changes, SlotChange{Index: uint32(i), Slot: s})
+		}
+		if err := l.tables.WriteSlots(first, uint32(len(slots)), changes); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(entry.Slots, listener.Slots, func(i uint16) Slot {
+		s := Slot{Current: i % 5, Previous: i / 5 % 5, Tracked: true}
+		s.Tracked = s.Current != s.Previous || i%3 > 0
+		return s
+	})
+	if !old {
+		return
+	}
+	first := l.slots
+	l.slots += 2 * SlotsPerLine
+	listener.Old = &model.OldTable{Algorithm: lb.Maglev, Slots: make([]model.Slot, 31)}
+	write(first, listener.Old.Slots, func(i uint16) Slot { return Slot{Current: 1, Previous: i % 5, Tracked: true} })
+	if err := l.tables.PutOldTable(entry.ID, OldTable{Slots: first, TableSize: 31}); err != nil {
+		t.Fatal(err)
+	}
+	entry.OldTable = true
+	for _, vip := range vips {
+		l.putListener(t, vip, port, p, entry)
 	}
 }
 

@@ -133,7 +133,9 @@ func (l *lab) addListener(t testing.TB, vips []netip.Addr, port uint16, protocol
 		ID: uint32(len(l.listeners)) + 1, Balancer: 1, Slots: l.slots, TableSize: uint32(len(table)),
 		Pool: l.pool, PoolSize: uint32(len(pool)) + 1, Algorithm: algorithm,
 	}
-	listener := &model.Listener{Algorithm: algorithm, Table: table, Backends: make(map[uint16]*model.Backend)}
+	listener := &model.Listener{
+		ID: entry.ID, Algorithm: algorithm, Slots: model.SteadySlots(table), Backends: make(map[uint16]*model.Backend),
+	}
 	l.listeners[listener] = entry.ID
 	l.slots += lines(entry.TableSize) * SlotsPerLine
 	l.pool += entry.PoolSize

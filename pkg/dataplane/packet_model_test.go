@@ -27,6 +27,7 @@ func TestModelAgrees(t *testing.T) {
 			}
 		}
 	})
+	l.checkFlows(t)
 }
 
 // TestNodeModelAgrees is TestModelAgrees for the program of a node.

@@ -70,7 +70,11 @@ func newTables(maps map[string]*ebpf.Map) *Tables {
 		ReasonCounters: maps["reason_counters"], ListenerCounters: maps["listener_counters"],
 		BackendCounters: maps["backend_counters"], ListenerGeneration: maps["listener_generation"],
 		ListenerCache4: maps["listener_cache4"], ListenerCache6: maps["listener_cache6"],
-		RejectBucket: maps["reject_bucket"],
+		OldTables: maps["old_tables"], Flows4: maps["flows4"], Flows6: maps["flows6"],
+		Embryonic: maps["embryonic"], FlowClock: maps["flow_clock"],
+		TrackingCounters: maps["tracking_counters"], FlowCache: maps["flow_cache"],
+		FlowGeneration: maps["flow_generation"],
+		RejectBucket:   maps["reject_bucket"],
 	}}
 }
 
@@ -166,9 +170,9 @@ func takeOver(pinPath, name string, spec *ebpf.MapSpec, have *ebpf.Map) (*ebpf.M
 		}
 		return nil, nil
 	case same && limited:
-		return have, fmt.Errorf("%s holds %d entries and agent.limits now asks for %d: a running data plane "+
-			"cannot be resized; put the old limits back, or stop forwarding by `weir unload --pin-path %s` "+
-			"and start again", path, have.MaxEntries(), spec.MaxEntries, pinPath)
+		return have, fmt.Errorf("%s holds %d entries and %s now asks for %d: a running data plane "+
+			"cannot be resized; put the old value back, or stop forwarding by `weir unload --pin-path %s` "+
+			"and start again", path, have.MaxEntries(), limitKey(name), spec.MaxEntries, pinPath)
 	case same && have.MaxEntries() > spec.MaxEntries:
 		spec.MaxEntries = have.MaxEntries() // the kernel's loader wants the same
 		return have, nil
@@ -198,7 +202,7 @@ func sameLayout(m *ebpf.Map, spec *ebpf.MapSpec) bool {
 
 // isCache reports whether a map holds only what CPUs looked up in others.
 func isCache(name string) bool {
-	return name == weirMapListenerCache4 || name == weirMapListenerCache6
+	return name == weirMapListenerCache4 || name == weirMapListenerCache6 || name == weirMapFlowCache
 }
 
 // openPinned opens those maps of spec that are pinned, whatever they are.
@@ -296,6 +300,8 @@ func isBPF(path string) bool {
 func Unload(pinPath string) error {
 	if _, err := os.Stat(pinPath); errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("%w under %s", ErrNotLoaded, pinPath)
+	} else if err != nil {
+		return pinError(pinPath, err)
 	}
 	if !isBPF(pinPath) {
 		return fmt.Errorf("%s is not on a bpffs: nothing of Weir is there", pinPath)

@@ -5,6 +5,7 @@ package dataplane
 
 import (
 	"errors"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -12,6 +13,8 @@ import (
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
+
+	"github.com/weirlb/weir/pkg/lb"
 )
 
 // repinned puts another map in the place of one that is pinned, as another
@@ -197,5 +200,41 @@ func TestPrivateMounts(t *testing.T) {
 		if got := privateMounts(filepath.Join(dir, test.self), filepath.Join(dir, test.first)); got != test.want {
 			t.Errorf("%s and %s: %t, want %t", test.self, test.first, got, test.want)
 		}
+	}
+}
+
+// TestOpenWithoutTracking takes over what a version pinned that did not track
+// flows: its entries say that all backends accept, and its slots are steady.
+func TestOpenWithoutTracking(t *testing.T) {
+	o := testOptions(t)
+	d := openTest(t, o)
+	backend := Backend{Address: netip.MustParseAddrPort("192.0.2.1:80"), Forward: lb.IPIP, Weight: 1, Health: lb.HealthUp}
+	slot := Slot{Current: 1, Previous: 1}
+	if err := errors.Join(d.Tables().PutBackend(17, backend), d.Tables().WriteSlots(16, 1, []SlotChange{{Slot: slot}})); err != nil {
+		t.Fatal(err)
+	}
+	closeTest(t, d)
+	for _, name := range []string{
+		weirMapFlows4, weirMapFlows6, weirMapEmbryonic, weirMapFlowClock, weirMapOldTables, weirMapTrackingCounters,
+	} {
+		if err := os.Remove(filepath.Join(mapsDir(o.PinPath), name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	d = openTest(t, o)
+	defer closeTest(t, d)
+	if d.New() {
+		t.Error("the data plane was not taken over")
+	}
+	got, err := d.Tables().Backends(17, 1)
+	if err != nil || got[0] != backend {
+		t.Errorf("the entry is %+v, %v; want %+v", got, err, backend)
+	}
+	slots := make([]Slot, 1)
+	if err := d.Tables().ReadSlots(16, slots); err != nil || slots[0] != slot || !slots[0].Steady() {
+		t.Errorf("the slot is %+v, %v; want %+v", slots, err, slot)
+	}
+	if _, _, err := d.Program().Test(make([]byte, 64)); err != nil {
+		t.Errorf("the program with the maps of both: %v", err)
 	}
 }

@@ -22,6 +22,12 @@ func NodeReasons() ([]string, error) {
 	return reasons(loadNode, "node_reason", "NODE_REASON_")
 }
 
+// UnusableReasons returns the names of the reasons for which flows leave a
+// backend, such as "drained", by number. Number 0 is "no".
+func UnusableReasons() ([]string, error) {
+	return reasons(loadWeir, "unusable", "UNUSABLE_")
+}
+
 // reasons reads the enumerators of an enum from BTF. The last one is the
 // number of reasons and not a reason.
 func reasons(load func() (*ebpf.CollectionSpec, error), enum, prefix string) ([]string, error) {

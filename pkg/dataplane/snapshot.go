@@ -37,9 +37,11 @@ type ListenerState struct {
 	Addresses []netip.Addr
 	Entry     Listener
 	Backends  int
-	Up        int // of the backends
+	Up        int    // of the backends
+	Unsteady  uint32 // slots whose flows are looked up: on the move, or tracked
 	Forwarded Traffic
 	Dropped   Traffic
+	Tracking  TrackingTraffic
 }
 
 // BackendState is a backend of a listener as the kernel has it.
@@ -120,6 +122,9 @@ func (b *snapshotBuilder) readListeners() error {
 			}}
 			b.listeners[entry.ID] = state
 		}
+		if entry.NewerThan(state.Entry) { // a change was cut short between two addresses
+			state.Entry = entry
+		}
 		state.Addresses = append(state.Addresses, key.Address)
 	}
 	return nil
@@ -134,9 +139,14 @@ func (b *snapshotBuilder) readListenerCounters() error {
 	if err != nil {
 		return err
 	}
+	tracking, err := b.tables.TrackingCounters(n)
+	if err != nil {
+		return err
+	}
 	for id, state := range b.listeners {
 		balancer := b.balancer(state.Entry.Balancer)
 		state.Forwarded, state.Dropped = counters[id].Forwarded, counters[id].Dropped
+		state.Tracking = tracking[id]
 		balancer.Forwarded = balancer.Forwarded.Add(state.Forwarded)
 		balancer.Dropped = balancer.Dropped.Add(state.Dropped)
 	}
@@ -176,6 +186,9 @@ func (b *snapshotBuilder) readPool(l *ListenerState) error {
 	for _, s := range slots {
 		if int(s.Current) < len(share) {
 			share[s.Current]++
+		}
+		if !s.Steady() {
+			l.Unsteady++
 		}
 	}
 	balancer := b.balancer(l.Entry.Balancer)

@@ -34,6 +34,7 @@ func (t *Tables) Limits() Limits {
 		Listeners: t.maps.Listeners4.MaxEntries(),
 		Backends:  t.maps.Backends.MaxEntries(),
 		Slots:     t.maps.Slots.MaxEntries() * SlotsPerLine,
+		Flows:     t.maps.Flows4.MaxEntries(),
 	}
 }
 
@@ -88,11 +89,12 @@ func (t *Tables) DeleteListener(k ListenerKey) error {
 
 // dropCaches makes all CPUs look the listeners up again. It comes after each
 // change of them; what a CPU has from before is not used any more. If it cannot,
-// the next write does it first.
+// the next write does it first. What the CPUs keep of records goes too: under
+// another algorithm they fall into other slots, and are to say so.
 func (t *Tables) dropCaches() error {
 	t.generation.Lock()
 	defer t.generation.Unlock()
-	err := t.nextGeneration()
+	err := errors.Join(t.nextGeneration(), t.dropFlowCaches())
 	t.stale.Store(err != nil)
 	return err
 }

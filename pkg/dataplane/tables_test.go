@@ -57,3 +57,41 @@ func TestCachesAreDroppedLater(t *testing.T) {
 		})
 	}
 }
+
+// TestSnapshotOfTwoVersions: of two entries of a listener, which a change leaves
+// that was cut short, the newer one counts, whatever order the map has.
+func TestSnapshotOfTwoVersions(t *testing.T) {
+	d := openTest(t, testOptions(t))
+	defer closeTest(t, d)
+	old := Listener{ID: 3, Balancer: 1, Slots: 16, TableSize: 13, Pool: 16, PoolSize: 16}
+	for name, newer := range map[string]Listener{
+		"a larger pool":          {ID: 3, Balancer: 1, Slots: 16, TableSize: 13, Pool: 32, PoolSize: 32},
+		"another table":          {ID: 3, Balancer: 1, Slots: 32, TableSize: 31, Pool: 16, PoolSize: 16, OldTable: true},
+		"another table and pool": {ID: 3, Balancer: 1, Slots: 32, TableSize: 31, Pool: 32, PoolSize: 32, OldTable: true},
+	} {
+		if !newer.NewerThan(old) || old.NewerThan(newer) || old.NewerThan(old) {
+			t.Errorf("%s: which is newer cannot be told", name)
+		}
+		for i, first := range []Listener{old, newer} {
+			second := []Listener{newer, old}[i]
+			for vip, l := range map[netip.Addr]Listener{vip4: first, vip6: second} {
+				if err := d.Tables().PutListener(ListenerKey{Address: vip, Port: 80, Protocol: lb.TCP}, l); err != nil {
+					t.Fatal(err)
+				}
+			}
+			s, err := d.Tables().Snapshot()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if s.Listeners[0].Entry != newer {
+				t.Errorf("%s: the entry is %+v, want %+v", name, s.Listeners[0].Entry, newer)
+			}
+		}
+	}
+	settled := Listener{ID: 3, Slots: 32, TableSize: 31, PoolSize: 16}
+	moving := settled
+	moving.OldTable = true
+	if !settled.NewerThan(moving) || moving.NewerThan(settled) {
+		t.Error("a listener that has lost its old table is the newer one")
+	}
+}

@@ -14,19 +14,82 @@ import (
 )
 
 type weirBackend struct {
-	_       structs.HostLayout
-	Address [4]uint32
-	DstMac  [6]uint8
-	SrcMac  [6]uint8
-	Mtu     uint16
-	Port    uint16
-	Ifindex uint32
-	Counter uint32
-	Forward uint8
-	Ipv6    uint8
-	Weight  uint8
-	Health  uint8
-	Pad     [20]uint8
+	_              structs.HostLayout
+	Address        [4]uint32
+	DstMac         [6]uint8
+	SrcMac         [6]uint8
+	Mtu            uint16
+	Port           uint16
+	Ifindex        uint32
+	Counter        uint32
+	Forward        uint8
+	Ipv6           uint8
+	Weight         uint8
+	Health         uint8
+	Unusable       uint8
+	Mode           uint8
+	ConfiguredMode uint8
+	Pad0           uint8
+	ModeSince      uint32
+	Pad            [12]uint8
+}
+
+type weirDecided uint32
+
+const (
+	weirDecidedDECIDED_NEW      weirDecided = 0
+	weirDecidedDECIDED_RECORD   weirDecided = 1
+	weirDecidedDECIDED_PREVIOUS weirDecided = 2
+	weirDecidedDECIDED_CURRENT  weirDecided = 3
+	weirDecidedDECIDED_MAX      weirDecided = 4
+)
+
+type weirEmbryonicBits uint32
+
+const (
+	weirEmbryonicBitsEMBRYONIC_INDEX_BITS      weirEmbryonicBits = 18
+	weirEmbryonicBitsEMBRYONIC_STAMP_SHIFT     weirEmbryonicBits = 16
+	weirEmbryonicBitsEMBRYONIC_STAMP_UNIT_BITS weirEmbryonicBits = 12
+	weirEmbryonicBitsEMBRYONIC_TAG_SHIFT       weirEmbryonicBits = 24
+)
+
+type weirFlow struct {
+	_        structs.HostLayout
+	Listener uint32
+	Hash     uint32
+	Seen     uint32
+	Backend  uint16
+	Closing  uint8
+	Pad      uint8
+}
+
+type weirFlow4Key struct {
+	_        structs.HostLayout
+	Saddr    uint32
+	Daddr    uint32
+	Ports    uint32
+	Protocol uint8
+	Pad      [3]uint8
+}
+
+type weirFlow6Key struct {
+	_        structs.HostLayout
+	Saddr    [4]uint32
+	Daddr    [4]uint32
+	Ports    uint32
+	Protocol uint8
+	Pad      [3]uint8
+}
+
+type weirFlowCache struct {
+	_          structs.HostLayout
+	Key        weirFlow6Key
+	Generation uint32
+	Listener   uint32
+	Hash       uint32
+	Backend    uint16
+	KeySize    uint16
+	Pad        uint64
 }
 
 type weirForward uint32
@@ -101,6 +164,16 @@ const (
 	weirListenerFlagsLISTENER_HASH_SOURCE     weirListenerFlags = 1
 	weirListenerFlagsLISTENER_DROP_ALL_DOWN   weirListenerFlags = 2
 	weirListenerFlagsLISTENER_REJECT_ALL_DOWN weirListenerFlags = 4
+	weirListenerFlagsLISTENER_OLD_TABLE       weirListenerFlags = 8
+)
+
+type weirMode uint32
+
+const (
+	weirModeMODE_ACCEPT weirMode = 0
+	weirModeMODE_DRAIN  weirMode = 1
+	weirModeMODE_REJECT weirMode = 2
+	weirModeMODE_BACKUP weirMode = 3
 )
 
 type weirName struct {
@@ -120,6 +193,14 @@ const (
 	weirNameKindNAME_BALANCER weirNameKind = 1
 	weirNameKindNAME_BACKEND  weirNameKind = 2
 )
+
+type weirOldTable struct {
+	_         structs.HostLayout
+	Slots     uint32
+	TableSize uint32
+	Flags     uint32
+	Pad       uint32
+}
 
 type weirReason uint32
 
@@ -166,11 +247,30 @@ type weirSlotLine struct {
 	Slot [16]uint32
 }
 
+type weirTrackingCounter struct {
+	_        structs.HostLayout
+	Decided  [4]uint64
+	Broken   [8]uint64
+	Overflow uint64
+}
+
 type weirTraffic struct {
 	_       structs.HostLayout
 	Packets uint64
 	Bytes   uint64
 }
+
+type weirUnusable uint32
+
+const (
+	weirUnusableUNUSABLE_NO          weirUnusable = 0
+	weirUnusableUNUSABLE_REMOVED     weirUnusable = 1
+	weirUnusableUNUSABLE_DOWN        weirUnusable = 2
+	weirUnusableUNUSABLE_DRAINED     weirUnusable = 3
+	weirUnusableUNUSABLE_REJECTED    weirUnusable = 4
+	weirUnusableUNUSABLE_UNREACHABLE weirUnusable = 5
+	weirUnusableUNUSABLE_MAX         weirUnusable = 6
+)
 
 type weirVip struct {
 	_         structs.HostLayout
@@ -196,6 +296,12 @@ const (
 const (
 	weirMapBackendCounters     = "backend_counters"
 	weirMapBackends            = "backends"
+	weirMapEmbryonic           = "embryonic"
+	weirMapFlowCache           = "flow_cache"
+	weirMapFlowClock           = "flow_clock"
+	weirMapFlowGeneration      = "flow_generation"
+	weirMapFlows4              = "flows4"
+	weirMapFlows6              = "flows6"
 	weirMapListenerCache4      = "listener_cache4"
 	weirMapListenerCache6      = "listener_cache6"
 	weirMapListenerCounters    = "listener_counters"
@@ -203,17 +309,23 @@ const (
 	weirMapListeners4          = "listeners4"
 	weirMapListeners6          = "listeners6"
 	weirMapNames               = "names"
+	weirMapOldTables           = "old_tables"
 	weirMapReasonCounters      = "reason_counters"
 	weirMapRejectBucket        = "reject_bucket"
 	weirMapSlots               = "slots"
+	weirMapTrackingCounters    = "tracking_counters"
 	weirMapVips                = "vips"
 	weirProgWeirXdp            = "weir_xdp"
+	weirVarEmitDecided         = "emit_decided"
+	weirVarEmitEmbryonicBits   = "emit_embryonic_bits"
 	weirVarEmitForward         = "emit_forward"
 	weirVarEmitHealth          = "emit_health"
 	weirVarEmitListenerFlags   = "emit_listener_flags"
+	weirVarEmitMode            = "emit_mode"
 	weirVarEmitNameKind        = "emit_name_kind"
 	weirVarEmitReason          = "emit_reason"
 	weirVarEmitSlotBits        = "emit_slot_bits"
+	weirVarEmitUnusable        = "emit_unusable"
 	weirVarEmitVipProtocols    = "emit_vip_protocols"
 	weirVarHashSeed            = "hash_seed"
 	weirVarTunnelHostMask4     = "tunnel_host_mask4"
@@ -279,6 +391,12 @@ type weirProgramSpecs struct {
 type weirMapSpecs struct {
 	BackendCounters    *ebpf.MapSpec `ebpf:"backend_counters"`
 	Backends           *ebpf.MapSpec `ebpf:"backends"`
+	Embryonic          *ebpf.MapSpec `ebpf:"embryonic"`
+	FlowCache          *ebpf.MapSpec `ebpf:"flow_cache"`
+	FlowClock          *ebpf.MapSpec `ebpf:"flow_clock"`
+	FlowGeneration     *ebpf.MapSpec `ebpf:"flow_generation"`
+	Flows4             *ebpf.MapSpec `ebpf:"flows4"`
+	Flows6             *ebpf.MapSpec `ebpf:"flows6"`
 	ListenerCache4     *ebpf.MapSpec `ebpf:"listener_cache4"`
 	ListenerCache6     *ebpf.MapSpec `ebpf:"listener_cache6"`
 	ListenerCounters   *ebpf.MapSpec `ebpf:"listener_counters"`
@@ -286,9 +404,11 @@ type weirMapSpecs struct {
 	Listeners4         *ebpf.MapSpec `ebpf:"listeners4"`
 	Listeners6         *ebpf.MapSpec `ebpf:"listeners6"`
 	Names              *ebpf.MapSpec `ebpf:"names"`
+	OldTables          *ebpf.MapSpec `ebpf:"old_tables"`
 	ReasonCounters     *ebpf.MapSpec `ebpf:"reason_counters"`
 	RejectBucket       *ebpf.MapSpec `ebpf:"reject_bucket"`
 	Slots              *ebpf.MapSpec `ebpf:"slots"`
+	TrackingCounters   *ebpf.MapSpec `ebpf:"tracking_counters"`
 	Vips               *ebpf.MapSpec `ebpf:"vips"`
 }
 
@@ -296,12 +416,16 @@ type weirMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type weirVariableSpecs struct {
+	EmitDecided         *ebpf.VariableSpec `ebpf:"emit_decided"`
+	EmitEmbryonicBits   *ebpf.VariableSpec `ebpf:"emit_embryonic_bits"`
 	EmitForward         *ebpf.VariableSpec `ebpf:"emit_forward"`
 	EmitHealth          *ebpf.VariableSpec `ebpf:"emit_health"`
 	EmitListenerFlags   *ebpf.VariableSpec `ebpf:"emit_listener_flags"`
+	EmitMode            *ebpf.VariableSpec `ebpf:"emit_mode"`
 	EmitNameKind        *ebpf.VariableSpec `ebpf:"emit_name_kind"`
 	EmitReason          *ebpf.VariableSpec `ebpf:"emit_reason"`
 	EmitSlotBits        *ebpf.VariableSpec `ebpf:"emit_slot_bits"`
+	EmitUnusable        *ebpf.VariableSpec `ebpf:"emit_unusable"`
 	EmitVipProtocols    *ebpf.VariableSpec `ebpf:"emit_vip_protocols"`
 	HashSeed            *ebpf.VariableSpec `ebpf:"hash_seed"`
 	TunnelHostMask4     *ebpf.VariableSpec `ebpf:"tunnel_host_mask4"`
@@ -338,6 +462,12 @@ func (o *weirObjects) Close() error {
 type weirMaps struct {
 	BackendCounters    *ebpf.Map `ebpf:"backend_counters"`
 	Backends           *ebpf.Map `ebpf:"backends"`
+	Embryonic          *ebpf.Map `ebpf:"embryonic"`
+	FlowCache          *ebpf.Map `ebpf:"flow_cache"`
+	FlowClock          *ebpf.Map `ebpf:"flow_clock"`
+	FlowGeneration     *ebpf.Map `ebpf:"flow_generation"`
+	Flows4             *ebpf.Map `ebpf:"flows4"`
+	Flows6             *ebpf.Map `ebpf:"flows6"`
 	ListenerCache4     *ebpf.Map `ebpf:"listener_cache4"`
 	ListenerCache6     *ebpf.Map `ebpf:"listener_cache6"`
 	ListenerCounters   *ebpf.Map `ebpf:"listener_counters"`
@@ -345,9 +475,11 @@ type weirMaps struct {
 	Listeners4         *ebpf.Map `ebpf:"listeners4"`
 	Listeners6         *ebpf.Map `ebpf:"listeners6"`
 	Names              *ebpf.Map `ebpf:"names"`
+	OldTables          *ebpf.Map `ebpf:"old_tables"`
 	ReasonCounters     *ebpf.Map `ebpf:"reason_counters"`
 	RejectBucket       *ebpf.Map `ebpf:"reject_bucket"`
 	Slots              *ebpf.Map `ebpf:"slots"`
+	TrackingCounters   *ebpf.Map `ebpf:"tracking_counters"`
 	Vips               *ebpf.Map `ebpf:"vips"`
 }
 
@@ -355,6 +487,12 @@ func (m *weirMaps) Close() error {
 	return _WeirClose(
 		m.BackendCounters,
 		m.Backends,
+		m.Embryonic,
+		m.FlowCache,
+		m.FlowClock,
+		m.FlowGeneration,
+		m.Flows4,
+		m.Flows6,
 		m.ListenerCache4,
 		m.ListenerCache6,
 		m.ListenerCounters,
@@ -362,9 +500,11 @@ func (m *weirMaps) Close() error {
 		m.Listeners4,
 		m.Listeners6,
 		m.Names,
+		m.OldTables,
 		m.ReasonCounters,
 		m.RejectBucket,
 		m.Slots,
+		m.TrackingCounters,
 		m.Vips,
 	)
 }
@@ -373,12 +513,16 @@ func (m *weirMaps) Close() error {
 //
 // It can be passed to loadWeirObjects or ebpf.CollectionSpec.LoadAndAssign.
 type weirVariables struct {
+	EmitDecided         *ebpf.Variable `ebpf:"emit_decided"`
+	EmitEmbryonicBits   *ebpf.Variable `ebpf:"emit_embryonic_bits"`
 	EmitForward         *ebpf.Variable `ebpf:"emit_forward"`
 	EmitHealth          *ebpf.Variable `ebpf:"emit_health"`
 	EmitListenerFlags   *ebpf.Variable `ebpf:"emit_listener_flags"`
+	EmitMode            *ebpf.Variable `ebpf:"emit_mode"`
 	EmitNameKind        *ebpf.Variable `ebpf:"emit_name_kind"`
 	EmitReason          *ebpf.Variable `ebpf:"emit_reason"`
 	EmitSlotBits        *ebpf.Variable `ebpf:"emit_slot_bits"`
+	EmitUnusable        *ebpf.Variable `ebpf:"emit_unusable"`
 	EmitVipProtocols    *ebpf.Variable `ebpf:"emit_vip_protocols"`
 	HashSeed            *ebpf.Variable `ebpf:"hash_seed"`
 	TunnelHostMask4     *ebpf.Variable `ebpf:"tunnel_host_mask4"`

@@ -6,6 +6,7 @@ package model_test
 import (
 	"encoding/binary"
 	"net/netip"
+	"slices"
 	"testing"
 
 	"github.com/weirlb/weir/pkg/lb"
@@ -73,9 +74,7 @@ func TestSource(t *testing.T) {
 	c := config()
 	l := c.Listeners[model.Service{Address: netip.AddrPortFrom(vip4, portUDP), Protocol: lb.UDP}]
 	l.Backends[2] = &model.Backend{Address: backend6, Forward: lb.IPIP, NextHop: l.Backends[1].NextHop}
-	for i := range l.Table {
-		l.Table[i] = uint16(1 + i%2)
-	}
+	l.Slots = model.SteadySlots(slices.Repeat([]uint16{1, 2}, 125))
 	outer := map[netip.Addr]bool{}
 	backends := map[*model.Backend]bool{}
 	for port := range uint16(50) {

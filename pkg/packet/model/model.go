@@ -44,15 +44,29 @@ const (
 	PassOnItsWay   = "PASS_ON_ITS_WAY"
 )
 
-// Config is what the maps and knobs of a data plane hold.
+// Why flows may not stay on a backend.
+const (
+	Removed     = "removed" // also if the pool has no such backend
+	Down        = "down"
+	Drained     = "drained"
+	Rejected    = "rejected"
+	Unreachable = "unreachable"
+)
+
+// Config is what the maps and knobs of a data plane hold. Run changes Flows and
+// Embryonic, which may be nil at first.
 type Config struct {
 	VIPs          []netip.Addr // addresses of balancers
 	Listeners     map[Service]*Listener
 	Seed          uint64
 	TunnelSource4 netip.Prefix // of outer IPv4 source addresses
 	TunnelSource6 netip.Prefix
-	Ingress       int  // index of the interface that frames come in by
-	AnswersSpent  bool // what is rejected is dropped: too much has been answered
+	Ingress       int    // index of the interface that frames come in by
+	FlowLimit     int    // records that there is room for, in each IP family
+	Clock         uint32 // now, in milliseconds; it may wrap
+	Flows         map[Flow]Record
+	Embryonic     map[uint32]Embryo // by the place that a hash gives
+	AnswersSpent  bool              // what is rejected is dropped: too much has been answered
 }
 
 // Service is what a listener listens on.
@@ -63,17 +77,28 @@ type Service struct {
 
 // Listener is a listener with its pool.
 type Listener struct {
+	ID        uint32
 	Algorithm lb.Algorithm
-	Table     []uint16 // the backend of each slot, 0 for none
-	Backends  map[uint16]*Backend
-	Rejects   bool // on_all_down: reject
+	Slots     []Slot
+	Old       *OldTable           // while the table's size or algorithm is changing
+	Backends  map[uint16]*Backend // by number, from 1 on
+	Rejects   bool                // on_all_down: reject
+}
+
+// backend returns the backend of a slot or record, nil if there is none.
+func (l *Listener) backend(number uint16) *Backend {
+	if number == 0 {
+		return nil
+	}
+	return l.Backends[number]
 }
 
 // Backend is an entry of a pool.
 type Backend struct {
-	Address netip.Addr
-	Forward lb.Forward
-	NextHop lb.NextHop // Interface 0 while it is unknown
+	Address  netip.Addr
+	Forward  lb.Forward
+	NextHop  lb.NextHop // Interface 0 while it is unknown
+	Unusable string     // why flows may not stay on it, "" if they may
 }
 
 // Result is what becomes of a frame.
@@ -84,9 +109,13 @@ type Result struct {
 	Egress   int       // the interface by which it leaves; 0 unless TX or Redirect
 	Listener *Listener // whose counter counts it as forwarded or as dropped
 	Backend  *Backend  // whose counter counts it
+	Decided  string    // how its backend was, such as DecidedRecord; "" in a steady slot and without one
+	Broken   string    // why the flow could not stay on its backend; "" if it did
+	Overflow bool      // there was no room for the flow's record
 }
 
-// Run returns what becomes of frame, which it does not change.
+// Run returns what becomes of frame, which it does not change. What there is to
+// remember of its flow is remembered, also if the frame is dropped after that.
 //
 // Counters: the reason of the result counts one packet and the bytes of frame.
 // So does the listener, if there is one in the result, under forwarded if Reason
@@ -126,16 +155,22 @@ func (c *Config) hasListener(addr netip.Addr, protocol lb.Protocol) bool {
 	return false
 }
 
-// balance sends a packet of a listener to the backend of its slot.
+// balance decides on the backend of a packet of a listener and sends it there.
 func (c *Config) balance(p *packet, l *Listener) Result {
+	if p.fragment != whole {
+		return Result{Action: Drop, Reason: DropFragment, Frame: p.frame, Listener: l}
+	}
+	d := c.decide(p, l)
+	r := c.send(p, l, l.backend(d.backend))
+	r.Decided, r.Broken, r.Overflow = d.decided, d.broken, d.overflow
+	return r
+}
+
+// send sends a packet of a listener to b, which may be nil.
+func (c *Config) send(p *packet, l *Listener, b *Backend) Result {
 	dropped := func(reason string) Result {
 		return Result{Action: Drop, Reason: reason, Frame: p.frame, Listener: l}
 	}
-	if p.fragment != whole {
-		return dropped(DropFragment)
-	}
-	hash := c.hash(p, l.Algorithm)
-	b := l.Backends[l.Table[maglev.Slot(hash, uint32(len(l.Table)))]]
 	switch {
 	case b == nil:
 		return c.noBackend(p, l)

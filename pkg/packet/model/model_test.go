@@ -64,16 +64,14 @@ func config() *model.Config {
 		Ingress:       ingress,
 	}
 	for port, b := range pools {
-		l := &model.Listener{Table: make([]uint16, 251), Backends: map[uint16]*model.Backend{}}
+		l := &model.Listener{ID: uint32(port), Slots: make([]model.Slot, 251), Backends: map[uint16]*model.Backend{}}
 		protocol := lb.TCP
 		if port == portUDP {
 			protocol, l.Algorithm = lb.UDP, lb.Source
 		}
 		if b != nil {
 			l.Backends[1] = b
-			for i := range l.Table {
-				l.Table[i] = 1
-			}
+			l.Slots = model.SteadySlots(slices.Repeat([]uint16{1}, len(l.Slots)))
 		}
 		for _, vip := range []netip.Addr{vip4, vip6} {
 			c.Listeners[model.Service{Address: netip.AddrPortFrom(vip, port), Protocol: protocol}] = l
@@ -207,7 +205,7 @@ func checkResult(t *testing.T, sent []byte, got model.Result) {
 		if got.Egress == ingress {
 			want = model.TX
 		}
-	case model.EchoReply, model.Reset, model.Unreachable:
+	case model.EchoReply, model.Reset, model.PortUnreachable:
 		want, leaves = model.TX, true
 	case model.DropFragment, model.DropNoBackend, model.DropNoNextHop, model.DropTooBig, model.DropRejectLimit:
 		want = model.Drop

@@ -13,7 +13,7 @@ import (
 // Reasons of packets that are answered instead of dropped.
 const (
 	Reset           = "RESET"
-	Unreachable     = "UNREACHABLE"
+	PortUnreachable = "UNREACHABLE"
 	DropRejectLimit = "DROP_REJECT_LIMIT"
 )
 
@@ -38,7 +38,7 @@ func (c *Config) noBackend(p *packet, l *Listener) Result {
 	if lb.Protocol(p.protocol) == lb.TCP {
 		r.Reason, r.Frame = Reset, p.reset()
 	} else {
-		r.Reason, r.Frame = Unreachable, p.unreachable()
+		r.Reason, r.Frame = PortUnreachable, p.unreachable()
 	}
 	return r
 }
@@ -67,8 +67,6 @@ func (p *packet) answer() frames.Frame {
 	}
 	return back.IP(p.dst, p.src)
 }
-
-func (p *packet) tcpFlags() frames.TCPFlags { return frames.TCPFlags(p.l4[13]) }
 
 // reset returns what answers a segment to a port that is closed (RFC 9293,
 // 3.10.7.1).

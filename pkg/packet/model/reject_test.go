@@ -19,7 +19,7 @@ const portReject = 500
 // rejecting is config with portReject.
 func rejecting() *model.Config {
 	c := config()
-	l := &model.Listener{Table: make([]uint16, 7), Rejects: true}
+	l := &model.Listener{Slots: make([]model.Slot, 7), Rejects: true}
 	for _, vip := range []netip.Addr{vip4, vip6} {
 		for _, p := range []lb.Protocol{lb.TCP, lb.UDP} {
 			c.Listeners[model.Service{Address: netip.AddrPortFrom(vip, portReject), Protocol: p}] = l
@@ -53,13 +53,13 @@ func TestReject(t *testing.T) {
 		{"data without ack", in6.HopByHop(1).TCP(40000, portReject, packet.FIN, segment(0xfffffffe, 0)).Text("data"),
 			back6.TCP(portReject, 40000, packet.RST|packet.ACK, segment(0, 3)), model.Reset},
 		{"udp4", udp4.Text("data").PadTo(60),
-			back4.ICMPv4(packet.UnreachableV4, 3, 0).Quote(udp4.Text("data"), 100), model.Unreachable},
+			back4.ICMPv4(packet.UnreachableV4, 3, 0).Quote(udp4.Text("data"), 100), model.PortUnreachable},
 		{"udp6", udp6.Text("data"),
-			back6.ICMPv6(packet.UnreachableV6, 4, 0).Quote(udp6.Text("data"), 100), model.Unreachable},
+			back6.ICMPv6(packet.UnreachableV6, 4, 0).Quote(udp6.Text("data"), 100), model.PortUnreachable},
 		{"long udp4", udp4.Payload(long),
-			back4.ICMPv4(packet.UnreachableV4, 3, 0).Quote(udp4.Payload(long), 548), model.Unreachable},
+			back4.ICMPv4(packet.UnreachableV4, 3, 0).Quote(udp4.Payload(long), 548), model.PortUnreachable},
 		{"long udp6", udp6.Payload(long),
-			back6.ICMPv6(packet.UnreachableV6, 4, 0).Quote(udp6.Payload(long), 1232), model.Unreachable},
+			back6.ICMPv6(packet.UnreachableV6, 4, 0).Quote(udp6.Payload(long), 1232), model.PortUnreachable},
 	}
 	c := rejecting()
 	for _, test := range tests {

@@ -11,9 +11,10 @@ import (
 )
 
 // collectOne frees the oldest thing that is held back, if that is since until
-// or before. It reports whether there was one. After an error the model may be
-// behind the tables.
-func (m *model) collectOne(w *writer, until time.Time) (bool, error) {
+// or before. It reports whether there was one. What is still referred to is
+// looked at again after a grace period. After an error the model may be behind
+// the tables.
+func (m *model) collectOne(w *writer, now time.Time, grace time.Duration) (bool, error) {
 	if n := len(m.stray); n > 0 {
 		if err := m.freeCounter(w, m.stray[n-1]); err != nil {
 			return false, err
@@ -21,16 +22,39 @@ func (m *model) collectOne(w *writer, until time.Time) (bool, error) {
 		m.stray = m.stray[:n-1]
 		return true, nil
 	}
-	if len(m.held) == 0 || m.held[0].since.After(until) {
+	if len(m.held) == 0 || m.held[0].since.After(now.Add(-grace)) {
 		return false, nil
 	}
-	if err := m.free(w, m.held[0]); err != nil {
+	h := m.held[0]
+	if m.referred(h, grace) {
+		h.since = now
+		m.held = append(m.held[1:], h)
+		return true, nil
+	}
+	if err := m.free(w, h); err != nil {
 		return false, err
 	}
 	if m.held = m.held[1:]; len(m.held) == 0 {
 		m.held = nil
 	}
 	return true, nil
+}
+
+// referred reports whether records, or slots on the move, refer to what is held
+// back, or may do so as far as is known.
+func (m *model) referred(h held, grace time.Duration) bool {
+	switch h.kind {
+	case heldListener:
+		return !m.scan.coversAllOf(h.out, grace) || m.scan.orphans[h.first] > 0
+	case heldEntry:
+		l := m.listeners[h.first]
+		if l == nil || l.retired[uint16(h.n)] != h.out {
+			return false // it has come back, or is held back otherwise
+		}
+		return !m.scan.coversAllOf(h.out, grace) || m.scan.refers(h.first, uint16(h.n))
+	case heldBalancer, heldPool, heldSlots:
+	}
+	return false
 }
 
 // free gives back what was held.
@@ -57,7 +81,7 @@ func (m *model) free(w *writer, h held) error {
 // come back.
 func (m *model) freeEntry(w *writer, h held) error {
 	l, id := m.listeners[h.first], uint16(h.n)
-	if l == nil || !l.retired[id].Equal(h.since) {
+	if l == nil || l.retired[id] != h.out {
 		return nil
 	}
 	if err := m.emptyEntries(w, l.entry.Pool+h.n, 1); err != nil {

@@ -10,6 +10,7 @@ import (
 	"math"
 	"net/netip"
 	"slices"
+	"time"
 
 	"github.com/weirlb/weir/pkg/dataplane"
 	"github.com/weirlb/weir/pkg/lb"
@@ -38,32 +39,41 @@ type Listener struct {
 	Forward   lb.Forward
 	Algorithm lb.Algorithm
 	TableSize uint32 // a prime
+	OnDown    lb.OnDown
 	OnAllDown lb.OnAllDown
-	Backends  []Backend
+
+	DrainTimeout time.Duration // how long a draining backend keeps its flows
+	IdleTimeout  time.Duration // how long a flow may be silent and is still known
+
+	Backends []Backend
 }
 
 // Backend is a backend as it should be. Address is unique in its pool.
 type Backend struct {
-	Label     string
-	Address   netip.AddrPort
-	Weight    uint8     // 1 to 255
-	Health    lb.Health // HealthUp where nothing is checked
-	NextHop   lb.NextHop
-	Reachable bool // NextHop is known
+	Label      string
+	Address    netip.AddrPort
+	Weight     uint8     // 1 to 255
+	Mode       lb.Mode   // that is in force
+	Configured lb.Mode   // of the configuration, where a command has set Mode
+	Health     lb.Health // HealthUp where nothing is checked
+	NextHop    lb.NextHop
+	Reachable  bool // NextHop is known
 }
 
-// takesTraffic reports whether b takes slots as long as some backend of its
-// pool does.
+// takesTraffic reports whether b can take new flows by what is known of it.
 func (b *Backend) takesTraffic() bool { return b.Reachable && b.Health == lb.HealthUp }
 
-// entry returns b as the table of backends holds it.
+// entry returns b as the table of backends holds it, but for what depends on
+// time and on other backends.
 func (b *Backend) entry(forward lb.Forward, counter uint32) dataplane.Backend {
 	e := dataplane.Backend{
-		Address: plainAddrPort(b.Address),
-		Forward: forward,
-		Weight:  b.Weight,
-		Health:  b.Health,
-		Counter: counter,
+		Address:    plainAddrPort(b.Address),
+		Forward:    forward,
+		Weight:     b.Weight,
+		Health:     b.Health,
+		Counter:    counter,
+		Mode:       b.Mode,
+		Configured: b.Configured,
 	}
 	if b.Reachable {
 		e.NextHop = b.NextHop

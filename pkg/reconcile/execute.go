@@ -104,6 +104,14 @@ func (x *execution) bringIn(w *worker, l *listenerPlan) error {
 			return err
 		}
 	}
+	if l.slotsAside() && l.was != nil && !l.was.entry.OldTable {
+		old := dataplane.OldTable{
+			Slots: l.was.entry.Slots, TableSize: l.was.entry.TableSize, Algorithm: l.was.entry.Algorithm,
+		}
+		if err := w.putOldTable(l.entry.ID, old); err != nil {
+			return err
+		}
+	}
 	for _, addr := range l.addresses {
 		if l.was != nil && l.was.entries[addr] == l.entry {
 			continue
@@ -124,7 +132,7 @@ func (x *execution) settle(w *worker, l *listenerPlan) error {
 			return err
 		}
 	}
-	if err := w.clearLostHops(l); err != nil {
+	if err := w.writeLate(l); err != nil {
 		return err
 	}
 	l.changed = l.changed || w.report.Writes() > written

@@ -33,12 +33,13 @@ type listenerView struct {
 	Balancer  string
 	Algorithm lb.Algorithm
 	OnAllDown lb.OnAllDown
-	Pool      map[endpoint]backendView
+	Pool      map[netip.AddrPort]backendView
 	Slots     []netip.AddrPort // by slot, to whom it leads
 }
 
 type backendView struct {
 	Label   string
+	Forward lb.Forward
 	Weight  uint8
 	Health  lb.Health
 	NextHop lb.NextHop
@@ -53,7 +54,6 @@ type vipView struct {
 var compareAddrs = []cmp.Option{
 	cmp.Comparer(func(a, b netip.Addr) bool { return a == b }),
 	cmp.Comparer(func(a, b netip.AddrPort) bool { return a == b }),
-	cmp.AllowUnexported(endpoint{}),
 }
 
 // render says plainly what the tables should mean.
@@ -77,7 +77,7 @@ func render(d Desired) view {
 func renderListener(seed uint64, balancer string, l Listener) listenerView {
 	out := listenerView{
 		Balancer: balancer, Algorithm: l.Algorithm, OnAllDown: l.OnAllDown,
-		Pool:  make(map[endpoint]backendView),
+		Pool:  make(map[netip.AddrPort]backendView),
 		Slots: make([]netip.AddrPort, l.TableSize),
 	}
 	var up, reachable []maglev.Member
@@ -87,8 +87,8 @@ func renderListener(seed uint64, balancer string, l Listener) listenerView {
 			hop = b.NextHop
 			hop.Gateway = netip.Addr{}
 		}
-		out.Pool[endpoint{b.Address, l.Forward}] =
-			backendView{Label: b.Label, Weight: b.Weight, Health: b.Health, NextHop: hop}
+		out.Pool[b.Address] =
+			backendView{Label: b.Label, Forward: l.Forward, Weight: b.Weight, Health: b.Health, NextHop: hop}
 		m := maglev.Member{Address: b.Address, Weight: b.Weight, ID: uint16(i + 1)}
 		if b.Reachable {
 			reachable = append(reachable, m)
@@ -168,12 +168,12 @@ func (s tables) view(t failer, want view, clean bool) view {
 		lv := listenerView{
 			Balancer:  s.name(dataplane.NameBalancer, l.Balancer),
 			Algorithm: l.Algorithm, OnAllDown: l.OnAllDown,
-			Pool:  make(map[endpoint]backendView),
+			Pool:  make(map[netip.AddrPort]backendView),
 			Slots: make([]netip.AddrPort, l.TableSize),
 		}
 		pool := s.Backends[l.Pool : l.Pool+l.PoolSize]
 		for _, b := range pool {
-			at := endpoint{b.Address, b.Forward}
+			at := b.Address
 			if _, ok := want.Listeners[key].Pool[at]; empty(b) || !ok && !clean {
 				continue
 			}
@@ -181,7 +181,7 @@ func (s tables) view(t failer, want view, clean bool) view {
 				t.Fatalf("backend %s is in the pool of %v twice", b.Address, key)
 			}
 			lv.Pool[at] = backendView{
-				Label: s.name(dataplane.NameBackend, b.Counter), Weight: b.Weight, Health: b.Health, NextHop: b.NextHop,
+				Label: s.name(dataplane.NameBackend, b.Counter), Forward: b.Forward, Weight: b.Weight, Health: b.Health, NextHop: b.NextHop,
 			}
 		}
 		for i, slot := range s.Slots[l.Slots] {
@@ -204,6 +204,22 @@ func expect(t failer, store Store, d Desired, clean bool) {
 	s.expectPlaces(t)
 	if clean {
 		s.expectClean(t)
+		s.expectSteady(t)
+	}
+}
+
+// expectSteady checks that nothing moves.
+func (s tables) expectSteady(t failer) {
+	t.Helper()
+	for key, l := range s.Listeners {
+		if l.OldTable {
+			t.Fatalf("listener %v still has its old table", key)
+		}
+		for i, slot := range s.Slots[l.Slots] {
+			if !slot.Steady() {
+				t.Fatalf("slot %d of listener %v is not steady: %+v", i, key, slot)
+			}
+		}
 	}
 }
 
@@ -275,15 +291,16 @@ func expectStable(t failer, d Desired, before, after tables) {
 		if !ok || before.name(dataplane.NameBalancer, was.Balancer) != after.name(dataplane.NameBalancer, is.Balancer) {
 			continue
 		}
-		if was.ID != is.ID || was.Balancer != is.Balancer || was.TableSize == is.TableSize && was.Slots != is.Slots {
+		same := was.TableSize == is.TableSize && was.Algorithm == is.Algorithm
+		if was.ID != is.ID || was.Balancer != is.Balancer || same && was.Slots != is.Slots {
 			t.Fatalf("listener %v moved: %+v is now %+v", key, was, is)
 		}
-		places := make(map[endpoint]string)
+		places := make(map[netip.AddrPort]string)
 		for i, b := range after.Backends[is.Pool : is.Pool+is.PoolSize] {
-			places[endpoint{b.Address, b.Forward}] = fmt.Sprintf("index %d, counter %d", i, b.Counter)
+			places[b.Address] = fmt.Sprintf("index %d, counter %d", i, b.Counter)
 		}
 		for i, b := range before.Backends[was.Pool : was.Pool+was.PoolSize] {
-			at := endpoint{b.Address, b.Forward}
+			at := b.Address
 			if _, ok := want.Listeners[key].Pool[at]; !ok || places[at] == "" {
 				continue
 			}
@@ -297,7 +314,7 @@ func expectStable(t failer, d Desired, before, after tables) {
 // open opens tables and fails the test if that is not possible.
 func open(t testing.TB, store Store, c *clock) *Reconciler {
 	t.Helper()
-	r, err := Open(store, Options{Clock: c.read, Workers: 1})
+	r, err := Open(store, Options{Clock: c.read, Uptime: c.uptime, Workers: 1})
 	if err != nil {
 		t.Fatalf("Open: %v", err)
 	}
@@ -314,16 +331,25 @@ func mustApply(t testing.TB, r *Reconciler, d Desired) Report {
 	return report
 }
 
-// collect lets the grace period pass and collects.
+// collect lets time pass until all slots are steady and nothing is held back.
 func collect(t testing.TB, r *Reconciler, c *clock) Report {
 	t.Helper()
-	c.advance(DefaultGrace)
-	report, err := r.Collect(t.Context())
-	if err != nil {
-		t.Fatalf("Collect: %v", err)
+	var report Report
+	for range collections {
+		c.advance(DefaultGrace)
+		done, err := r.Collect(t.Context())
+		if err != nil {
+			t.Fatalf("Collect: %v", err)
+		}
+		report.add(done)
 	}
 	return report
 }
+
+// collections is how often an agent collects, once a second, until nothing is
+// left of a change: flows are given up after an idle_timeout of 0 and the step
+// of the clock, scans come a second after that, and so does what they free.
+const collections = 10
 
 // wipe empties tables.
 func wipe(t testing.TB, store Store) {

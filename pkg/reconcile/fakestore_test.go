@@ -7,8 +7,10 @@ import (
 	"fmt"
 	"maps"
 	"net/netip"
+	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/weirlb/weir/pkg/dataplane"
 )
@@ -25,6 +27,11 @@ type fakeStore struct {
 	names     map[dataplane.NameKey]string
 	backends  []dataplane.Backend
 	slots     []dataplane.Slot
+	oldTables map[uint32]dataplane.OldTable
+	flows     map[dataplane.FlowID]dataplane.Flow
+	embryonic []uint32 // stamps
+	clock     uint32
+	newFlows  map[uint32]uint64 // counted, by listener
 }
 
 func newFakeStore(_ testing.TB, limits dataplane.Limits) Store {
@@ -35,6 +42,9 @@ func newFakeStore(_ testing.TB, limits dataplane.Limits) Store {
 		names:     make(map[dataplane.NameKey]string),
 		backends:  make([]dataplane.Backend, limits.Backends),
 		slots:     make([]dataplane.Slot, limits.Slots),
+		oldTables: make(map[uint32]dataplane.OldTable),
+		flows:     make(map[dataplane.FlowID]dataplane.Flow),
+		newFlows:  make(map[uint32]uint64),
 	}
 }
 
@@ -138,10 +148,74 @@ func (s *fakeStore) WriteSlots(first, size uint32, changes []dataplane.SlotChang
 	return nil
 }
 
+func (s *fakeStore) OldTable(id uint32) (dataplane.OldTable, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.oldTables[id], nil
+}
+
+func (s *fakeStore) PutOldTable(id uint32, old dataplane.OldTable) error {
+	return put(s, s.oldTables, s.limits.Listeners, id, old)
+}
+
+func (s *fakeStore) FlowClock() (uint32, error) { return s.clock, nil }
+
+func (s *fakeStore) SetFlowClock(now uint32) error {
+	s.clock = now
+	return nil
+}
+
+// PutFlow is what packets do.
+func (s *fakeStore) PutFlow(f dataplane.Flow) error {
+	return put(s, s.flows, 1<<20, f.ID, f)
+}
+
+func (s *fakeStore) ScanFlows(fn func([]dataplane.Flow) error) error {
+	all, err := read(s, s.flows)
+	if err != nil {
+		return err
+	}
+	for _, flow := range all {
+		if err := fn([]dataplane.Flow{flow}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *fakeStore) DeleteFlows(ids []dataplane.FlowID) error {
+	for _, id := range ids {
+		if err := remove(s, s.flows, id); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *fakeStore) SweepEmbryonic(now uint32, age time.Duration) (uint32, error) {
+	s.embryonic = slices.DeleteFunc(s.embryonic, func(stamp uint32) bool {
+		return time.Duration(now-stamp)*time.Millisecond > age+dataplane.EmbryonicUnit
+	})
+	return uint32(len(s.embryonic)), nil
+}
+
+func (s *fakeStore) TrackingCounters(n uint32) ([]dataplane.TrackingTraffic, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	out := make([]dataplane.TrackingTraffic, n)
+	for id := range out {
+		out[id].New = s.newFlows[uint32(id)]
+	}
+	return out, nil
+}
+
 func (s *fakeStore) ResetListenerCounter(id uint32) error {
 	if id >= s.limits.Listeners {
 		return fmt.Errorf("no counter %d of listeners", id)
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.newFlows, id)
 	return nil
 }
 

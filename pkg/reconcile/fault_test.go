@@ -79,9 +79,13 @@ func (run *faultRun) change() error {
 	if _, err := run.rec.Apply(context.Background(), run.after); err != nil {
 		return err
 	}
-	run.clock.advance(DefaultGrace)
-	_, err := run.rec.Collect(context.Background())
-	return err
+	for range collections {
+		run.clock.advance(DefaultGrace)
+		if _, err := run.rec.Collect(context.Background()); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // count returns how many operations the change has.

@@ -85,7 +85,7 @@ func (h *history) step() {
 
 func (h *history) reopen() {
 	var err error
-	if h.rec, err = Open(h.probe, Options{Clock: h.clock.read, Workers: 1}); err != nil {
+	if h.rec, err = Open(h.probe, Options{Clock: h.clock.read, Uptime: h.clock.uptime, Workers: 1}); err != nil {
 		h.Fatalf("Open: %v", err)
 	}
 }
@@ -192,15 +192,22 @@ func (h *history) end() {
 		if _, err := h.rec.Apply(context.Background(), Desired{}); err != nil {
 			h.Fatalf("Apply: %v", err)
 		}
-		h.clock.advance(DefaultGrace)
+		for range collections {
+			h.clock.advance(DefaultGrace)
+			if _, err := h.rec.Collect(context.Background()); err != nil {
+				h.Fatalf("Collect: %v", err)
+			}
+		}
 		_, err = h.rec.Apply(context.Background(), h.good)
 	}
 	if err != nil {
 		h.Fatalf("Apply: %v", err)
 	}
-	h.clock.advance(DefaultGrace)
-	if _, err := h.rec.Collect(context.Background()); err != nil {
-		h.Fatalf("Collect: %v", err)
+	for range collections {
+		h.clock.advance(DefaultGrace)
+		if _, err := h.rec.Collect(context.Background()); err != nil {
+			h.Fatalf("Collect: %v", err)
+		}
 	}
 	expect(h, h.store, h.good, true)
 	if len(h.probe.watch.problems) > 0 {

@@ -22,22 +22,25 @@ type listenerPlan struct {
 	backends []*Backend // in order of their addresses
 	ids      []uint16   // of each: its index in the pool
 	counters []uint32   // of each
+	members  []bool     // of each: it takes slots
 	leaving  []uint16   // indices of backends that are not wanted any more
 
 	needPool  uint64 // entries of a new pool; 0: the pool stays where it is
 	needSlots uint64 // slots of a new range; 0: the slots stay where they are
 
 	// What came of it.
-	built    fingerprint
-	slots    []uint32
-	lostHops []int // indices in backends: their next hops go once no slot leads to them
-	changed  bool  // something was written
+	built   fingerprint
+	slots   []uint32
+	moved   []uint32    // slots that lead to another backend than before
+	late    []lateEntry // what is written once no slot leads there any more
+	drains  []drain     // what happens to its draining backends
+	changed bool        // something was written
 }
 
-// endpoint is what makes a backend the same over time.
-type endpoint struct {
-	address netip.AddrPort
-	forward lb.Forward
+// lateEntry is what an entry of the pool is to say once slots have changed.
+type lateEntry struct {
+	id    uint16
+	entry dataplane.Backend
 }
 
 func newListenerPlan(key lb.ListenerKey, want *Listener, was *listener, balancer uint32, addresses []netip.Addr) *listenerPlan {
@@ -64,6 +67,12 @@ func (l *listenerPlan) poolMoves() bool { return l.was != nil && l.needPool > 0 
 // sees yet.
 func (l *listenerPlan) slotsAside() bool { return l.needSlots > 0 }
 
+// needsNewSlots reports whether flows fall into other slots than before, so that
+// the old table is needed beside the new one.
+func (l *listenerPlan) needsNewSlots() bool {
+	return l.was == nil || l.was.entry.TableSize != l.want.TableSize || l.was.entry.Algorithm != l.want.Algorithm
+}
+
 // layOut gives the listeners what they need and do not have: identifiers,
 // pools, slots.
 func (p *planner) layOut() error {
@@ -76,8 +85,9 @@ func (p *planner) layOut() error {
 			l.entry.ID = p.alloc.listeners.take()
 			listeners = max(listeners, uint64(l.entry.ID)+1)
 		}
-		if l.entry.TableSize != l.want.TableSize {
+		if l.needsNewSlots() {
 			l.needSlots = roundUp(uint64(l.want.TableSize))
+			l.entry.OldTable = l.was != nil
 		}
 		pools += l.needPool
 		slots += l.needSlots
@@ -118,15 +128,16 @@ func (p *planner) assign(l *listenerPlan) error {
 	clear(p.places)
 	for id := len(pool) - 1; id > 0; id-- {
 		if e := pool[id]; !empty(e) {
-			p.places[endpoint{e.Address, e.Forward}] = uint16(id)
+			p.places[e.Address] = uint16(id)
 		}
 	}
 	l.backends = l.want.sorted()
+	l.members = members(l.backends, l.want.OnAllDown)
 	l.ids = make([]uint16, len(l.backends))
 	l.counters = make([]uint32, len(l.backends))
 	wanted := make([]bool, len(pool))
 	for i, b := range l.backends {
-		if id, ok := p.places[endpoint{plainAddrPort(b.Address), l.want.Forward}]; ok {
+		if id, ok := p.places[plainAddrPort(b.Address)]; ok {
 			l.ids[i], l.counters[i] = id, pool[id].Counter
 			wanted[id] = true
 		}

@@ -196,7 +196,7 @@ func TestPoolFull(t *testing.T) {
 			}
 		}
 		mustApply(t, r, state(balancerOf("web", addrs(vip1), tcp(80, servers(2, most)...))))
-		c.advance(DefaultGrace)
+		collect(t, r, c)
 		d = state(balancerOf("web", addrs(vip1), tcp(80, servers(2, most+1)...)))
 		mustApply(t, r, d)
 		expect(t, store, d, true)

@@ -13,8 +13,8 @@ import (
 )
 
 // model is what a Reconciler remembers of the tables: who has which
-// identifiers and ranges. What backends and slots say is read from the tables
-// when it is needed.
+// identifiers and ranges, and how far the moves of slots are. What backends and
+// slots say is read from the tables when it is needed.
 type model struct {
 	alloc     allocators
 	balancers map[uint32]*balancer
@@ -24,6 +24,11 @@ type model struct {
 
 	held  []held   // out of use, oldest first
 	stray []uint32 // counters that no entry has any more, whose names are to go
+
+	tick tick // of the model's making
+	scan scan // the last one that was completed
+
+	changes uint64 // of listeners so far
 }
 
 // balancer is a balancer that has a name, an address or a listener in the
@@ -40,9 +45,37 @@ type listener struct {
 	entry   dataplane.Listener
 	entries map[netip.Addr]dataplane.Listener // by address; all like entry, unless a change was cut short
 
-	built   fingerprint          // of the table in its slots
-	slots   []uint32             // by index in the pool: slots that lead to it
-	retired map[uint16]time.Time // by index in the pool: backends without slots, and since when
+	built   fingerprint        // of the table in its slots
+	slots   []uint32           // by index in the pool: slots that lead to it
+	retired map[uint16]instant // by index in the pool: backends that left it, and since when
+	drains  []drain            // backends that drain
+
+	applied bool          // an Apply or Update has said what follows
+	idle    time.Duration // idle_timeout
+	policy  policy
+	moves   moves    // slots that are not steady
+	old     oldTable // valid if the entry has one
+	version uint64   // goes up when slots change
+}
+
+// policy is what of a listener the tables do not tell.
+type policy struct {
+	onDown lb.OnDown
+	drain  time.Duration // drain_timeout
+}
+
+// oldTable is the table that a listener had before, and since when it has the
+// one that it has.
+type oldTable struct {
+	dataplane.OldTable
+	since tick
+}
+
+// instant is a point in time by both clocks: that of the grace period, and that
+// of records.
+type instant struct {
+	time time.Time
+	tick tick
 }
 
 // counter is the state of a backend's counter and name.
@@ -62,11 +95,13 @@ const (
 	heldEntry                    // the entry n of the pool of listener first
 )
 
-// held is something that packets under way may still refer to.
+// held is something that packets under way may still refer to, and of listeners
+// and entries also records.
 type held struct {
 	kind     heldKind
 	first, n uint32
-	since    time.Time
+	since    time.Time // when it is looked at again, less the grace period
+	out      instant   // when it went out of use
 }
 
 func newModel(limits dataplane.Limits) *model {
@@ -79,7 +114,7 @@ func newModel(limits dataplane.Limits) *model {
 }
 
 func (m *model) hold(kind heldKind, first, n uint32, now time.Time) {
-	m.held = append(m.held, held{kind: kind, first: first, n: n, since: now})
+	m.held = append(m.held, held{kind: kind, first: first, n: n, since: now, out: instant{now, m.tick}})
 }
 
 // holdSpan holds a range back.
@@ -109,6 +144,37 @@ func slotSpan(e dataplane.Listener) span {
 	return span{e.Slots, uint32(roundUp(uint64(e.TableSize)))}
 }
 
+func tableSpan(t dataplane.OldTable) span {
+	return span{t.Slots, uint32(roundUp(uint64(t.TableSize)))}
+}
+
+// hasOldTable reports whether packets under some address may go by the old
+// table.
+func (l *listener) hasOldTable() bool {
+	for _, e := range l.entries {
+		if e.OldTable {
+			return true
+		}
+	}
+	return false
+}
+
+// takeTable notes that a listener gets other slots than it had. If it had an old
+// table beside them, it keeps that: all flows since then have records.
+func (l *listener) takeTable(p *listenerPlan, now tick) {
+	l.moves = moves{}
+	if !p.entry.OldTable { // it is new
+		return
+	}
+	if !l.entry.OldTable {
+		l.old.OldTable = dataplane.OldTable{
+			Slots: l.entry.Slots, TableSize: l.entry.TableSize, Algorithm: l.entry.Algorithm,
+		}
+	}
+	l.old.since = now
+	l.moves.changeAll(p.entry.TableSize, now)
+}
+
 // spans returns the distinct ranges that some entry of the listener refers to.
 func (l *listener) spans(of func(dataplane.Listener) span) []span {
 	var out []span
@@ -124,7 +190,7 @@ func (l *listener) spans(of func(dataplane.Listener) span) []span {
 func (m *model) adopt(p *listenerPlan, now time.Time) {
 	l := p.was
 	if l == nil {
-		l = &listener{retired: make(map[uint16]time.Time)}
+		l = &listener{retired: make(map[uint16]instant)}
 		m.listeners[p.entry.ID] = l
 	}
 	for _, s := range l.spans(poolSpan) {
@@ -132,11 +198,26 @@ func (m *model) adopt(p *listenerPlan, now time.Time) {
 			m.holdSpan(heldPool, s, now)
 		}
 	}
+	if l.hasOldTable() && !l.entry.OldTable { // that it lost its old table was cut short
+		m.holdSpan(heldSlots, tableSpan(l.old.OldTable), now)
+		l.old = oldTable{}
+	}
+	if p.slotsAside() {
+		l.takeTable(p, m.tick)
+	} else {
+		l.moves.change(p.moved, p.entry.TableSize, m.tick, p.want.IdleTimeout)
+	}
 	for _, s := range l.spans(slotSpan) {
-		if s != slotSpan(p.entry) {
+		if s != slotSpan(p.entry) && (!p.entry.OldTable || s != tableSpan(l.old.OldTable)) {
 			m.holdSpan(heldSlots, s, now)
 		}
 	}
+	l.applied, l.idle, l.drains = true, p.want.IdleTimeout, p.drains
+	l.policy = policy{p.want.OnDown, p.want.DrainTimeout}
+	if len(p.moved) > 0 || p.slotsAside() {
+		l.version++
+	}
+	m.changes++
 	l.key, l.entry, l.built, l.slots = p.key, p.entry, p.built, p.slots
 	l.entries = make(map[netip.Addr]dataplane.Listener, len(p.addresses))
 	for _, addr := range p.addresses {
@@ -146,7 +227,7 @@ func (m *model) adopt(p *listenerPlan, now time.Time) {
 		delete(l.retired, id)
 	}
 	for _, id := range p.leaving {
-		l.retired[id] = now
+		l.retired[id] = instant{now, m.tick}
 		m.hold(heldEntry, p.entry.ID, uint32(id), now)
 	}
 }
@@ -160,6 +241,9 @@ func (m *model) remove(l *listener, now time.Time) {
 	}
 	for _, s := range l.spans(slotSpan) {
 		m.holdSpan(heldSlots, s, now)
+	}
+	if l.hasOldTable() && !slices.Contains(l.spans(slotSpan), tableSpan(l.old.OldTable)) {
+		m.holdSpan(heldSlots, tableSpan(l.old.OldTable), now)
 	}
 }
 

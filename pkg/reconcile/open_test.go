@@ -69,7 +69,9 @@ func TestStateOfListener(t *testing.T) {
 			return servers(1, 3)[i].entry(lb.IPIP, counter)
 		}
 		down := backend(1, 1)
-		down.Health = lb.HealthDown
+		down.Health, down.Unusable = lb.HealthDown, dataplane.Down
+		left := backend(2, 2)
+		left.Unusable = dataplane.Removed
 		want := []ListenerState{{
 			Key:       lb.ListenerKey{Balancer: "web", Port: 80, Protocol: lb.TCP},
 			Addresses: addrs(vip1, vip6),
@@ -77,7 +79,7 @@ func TestStateOfListener(t *testing.T) {
 			Backends: []BackendState{
 				{Label: "server-1", Index: 1, Entry: backend(0, 0), Slots: 13},
 				{Label: "server-2", Index: 2, Entry: down},
-				{Label: "server-3", Index: 3, Entry: backend(2, 2), Leaving: true},
+				{Label: "server-3", Index: 3, Entry: left, Leaving: true},
 			},
 		}}
 		if diff := cmp.Diff(want, got, compareAddrs...); diff != "" {

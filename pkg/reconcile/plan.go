@@ -44,7 +44,7 @@ type planner struct {
 	store  Store
 	limits dataplane.Limits
 	model  *model
-	places map[endpoint]uint16 // scratch of assign: indices in a pool
+	places map[netip.AddrPort]uint16 // scratch of assign: indices in a pool
 }
 
 func newPlanner(store Store, m *model) *planner {
@@ -53,7 +53,7 @@ func newPlanner(store Store, m *model) *planner {
 		store:  store,
 		limits: store.Limits(),
 		model:  m,
-		places: make(map[endpoint]uint16),
+		places: make(map[netip.AddrPort]uint16),
 	}
 }
 

@@ -6,6 +6,7 @@ package reconcile
 import (
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/weirlb/weir/pkg/dataplane"
 	"github.com/weirlb/weir/pkg/lb"
@@ -49,17 +50,21 @@ func (w *worker) writePool(m *model, l *listenerPlan) error {
 }
 
 // wantedPool returns what the pool should say, before being what it says, and
-// sees to the names and counters of its backends.
+// sees to the names and counters of its backends. What takes packets away from a
+// backend comes late, once no slot leads to it.
 func (w *worker) wantedPool(m *model, l *listenerPlan, before []dataplane.Backend) ([]dataplane.Backend, error) {
 	want := slices.Clone(before)
+	l.late, l.drains = nil, nil
 	for i, b := range l.backends {
 		id, counter := l.ids[i], &m.counters[l.counters[i]]
-		entry := b.entry(l.want.Forward, l.counters[i])
-		if old := before[id].NextHop; !b.Reachable && old != (lb.NextHop{}) {
-			entry.NextHop = old
-			l.lostHops = append(l.lostHops, i)
+		isNew := empty(before[id])
+		last := w.lastEntry(l, i, before[id])
+		want[id] = last
+		if !isNew && (worse(before[id].Unusable, last.Unusable) || !b.Reachable && before[id].NextHop != (lb.NextHop{})) {
+			l.late = append(l.late, lateEntry{id, last})
+			want[id] = before[id]
 		}
-		if empty(before[id]) {
+		if isNew {
 			if err := w.resetBackendCounter(l.counters[i]); err != nil {
 				return nil, err
 			}
@@ -70,17 +75,43 @@ func (w *worker) wantedPool(m *model, l *listenerPlan, before []dataplane.Backen
 			}
 			counter.label = b.Label
 		}
-		want[id] = entry
+	}
+	for _, id := range l.leaving {
+		if last := before[id]; last.Unusable != dataplane.Removed {
+			last.Unusable = dataplane.Removed
+			l.late = append(l.late, lateEntry{id, last})
+		}
 	}
 	return want, nil
 }
 
-// clearLostHops takes the next hop off backends that lost theirs, now that no
-// slot leads to them.
-func (w *worker) clearLostHops(l *listenerPlan) error {
-	for _, i := range l.lostHops {
-		index := l.entry.Pool + uint32(l.ids[i])
-		if err := w.putBackend(index, l.backends[i].entry(l.want.Forward, l.counters[i])); err != nil {
+// lastEntry returns what the entry of backend i says in the end, before being
+// what it says now.
+func (w *worker) lastEntry(l *listenerPlan, i int, before dataplane.Backend) dataplane.Backend {
+	b := l.backends[i]
+	entry := b.entry(l.want.Forward, l.counters[i])
+	isNew := empty(before) || before.Unusable == dataplane.Removed
+	switch {
+	case !isNew && before.Mode == b.Mode:
+		entry.ModeSince = before.ModeSince
+	case !isNew || b.Mode != lb.ModeAccept: // 0 for what accepts since it came
+		entry.ModeSince = seconds(w.up)
+	}
+	since := time.Duration(entry.ModeSince) * time.Second
+	entry.Unusable = l.unusable(i, since, w.up)
+	if b.Mode == lb.ModeDrain && entry.Unusable != dataplane.Drained {
+		l.drains = append(l.drains, drain{l.ids[i], l.want.drainEnd(since)})
+	}
+	return entry
+}
+
+// seconds returns a time since boot as entries have it.
+func seconds(up time.Duration) uint32 { return uint32(up / time.Second) }
+
+// writeLate writes what had to wait for the slots.
+func (w *worker) writeLate(l *listenerPlan) error {
+	for _, e := range l.late {
+		if err := w.putBackend(l.entry.Pool+uint32(e.id), e.entry); err != nil {
 			return err
 		}
 	}

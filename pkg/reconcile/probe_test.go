@@ -130,6 +130,42 @@ func (p *probe) WriteSlots(first, size uint32, c []dataplane.SlotChange) error {
 	return p.write(func(w *watcher) { w.writeSlots(first, c) }, func() error { return p.Store.WriteSlots(first, size, c) })
 }
 
+func (p *probe) OldTable(id uint32) (out dataplane.OldTable, err error) {
+	err = p.do(func() error { out, err = p.Store.OldTable(id); return err })
+	return out, err
+}
+
+func (p *probe) PutOldTable(id uint32, old dataplane.OldTable) error {
+	return p.write(nothing, func() error { return p.Store.PutOldTable(id, old) })
+}
+
+func (p *probe) FlowClock() (out uint32, err error) {
+	err = p.do(func() error { out, err = p.Store.FlowClock(); return err })
+	return out, err
+}
+
+func (p *probe) SetFlowClock(now uint32) error {
+	return p.do(func() error { return p.Store.SetFlowClock(now) })
+}
+
+func (p *probe) ScanFlows(fn func([]dataplane.Flow) error) error {
+	return p.do(func() error { return p.Store.ScanFlows(fn) })
+}
+
+func (p *probe) DeleteFlows(ids []dataplane.FlowID) error {
+	return p.write(nothing, func() error { return p.Store.DeleteFlows(ids) })
+}
+
+func (p *probe) SweepEmbryonic(now uint32, age time.Duration) (left uint32, err error) {
+	err = p.do(func() error { left, err = p.Store.SweepEmbryonic(now, age); return err })
+	return left, err
+}
+
+func (p *probe) TrackingCounters(n uint32) (out []dataplane.TrackingTraffic, err error) {
+	err = p.do(func() error { out, err = p.Store.TrackingCounters(n); return err })
+	return out, err
+}
+
 func (p *probe) ResetListenerCounter(id uint32) error {
 	return p.write(func(w *watcher) { w.resetListener(id) }, func() error { return p.Store.ResetListenerCounter(id) })
 }
@@ -139,10 +175,24 @@ func (p *probe) ResetBackendCounter(id uint32) error {
 }
 
 // clock is a clock that tests set.
-type clock struct{ now time.Time }
+type clock struct {
+	mu  sync.Mutex
+	now time.Time
+}
 
 func newClock() *clock { return &clock{now: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)} }
 
-func (c *clock) read() time.Time { return c.now }
+func (c *clock) read() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.now
+}
 
-func (c *clock) advance(d time.Duration) { c.now = c.now.Add(d) }
+func (c *clock) advance(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.now = c.now.Add(d)
+}
+
+// uptime is of a machine that was started ten years before.
+func (c *clock) uptime() time.Duration { return c.read().Sub(newClock().now.AddDate(-10, 0, 0)) }

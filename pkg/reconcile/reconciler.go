@@ -10,6 +10,8 @@ import (
 	"runtime"
 	"sync"
 	"time"
+
+	"github.com/weirlb/weir/pkg/dataplane"
 )
 
 // ErrUnfinished is returned by Update while the tables may not be in line with
@@ -23,9 +25,10 @@ const DefaultGrace = time.Second
 
 // Options are what a Reconciler may be told; the zero value is good.
 type Options struct {
-	Grace   time.Duration    // instead of DefaultGrace
-	Clock   func() time.Time // instead of time.Now
-	Workers int              // instead of runtime.GOMAXPROCS: listeners written at once
+	Grace   time.Duration        // instead of DefaultGrace
+	Clock   func() time.Time     // instead of time.Now
+	Uptime  func() time.Duration // since boot, instead of dataplane.Uptime
+	Workers int                  // instead of runtime.GOMAXPROCS: listeners written at once
 }
 
 // Reconciler brings the tables in line with desired states. It is safe for
@@ -34,13 +37,18 @@ type Reconciler struct {
 	store   Store
 	grace   time.Duration
 	clock   func() time.Time
+	uptime  func() time.Duration
 	workers []*worker
 
-	mu      sync.Mutex
-	model   *model
-	stale   bool   // the model has to be restored, because a write failed
-	applied bool   // the tables are in line with the state last applied
-	seed    uint64 // of that state
+	collecting sync.Mutex // held by Collect: one at a time
+
+	mu       sync.Mutex
+	model    *model
+	ticked   time.Time // when the flow clock was last advanced
+	nextScan time.Time // not before it are records looked at
+	stale    bool      // the model has to be restored, because a write failed
+	applied  bool      // the tables are in line with the state last applied
+	seed     uint64    // of that state
 }
 
 // Change is a listener of the state last applied as it should be now.
@@ -52,13 +60,17 @@ type Change struct {
 // Open restores from the tables what an agent left, in good order or killed at
 // any instant. It writes nothing.
 func Open(store Store, o Options) (*Reconciler, error) {
-	r := &Reconciler{store: store, grace: o.Grace, clock: o.Clock}
+	r := &Reconciler{store: store, grace: o.Grace, clock: o.Clock, uptime: o.Uptime}
 	if r.grace == 0 {
 		r.grace = DefaultGrace
 	}
 	if r.clock == nil {
 		r.clock = time.Now
 	}
+	if r.uptime == nil {
+		r.uptime = dataplane.Uptime
+	}
+	r.ticked = r.clock()
 	if o.Workers == 0 {
 		o.Workers = runtime.GOMAXPROCS(0)
 	}
@@ -80,7 +92,7 @@ func Open(store Store, o Options) (*Reconciler, error) {
 func (r *Reconciler) Apply(ctx context.Context, d Desired) (Report, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	report, err := r.collectAll(ctx)
+	report, err := r.freeAll(ctx)
 	if err != nil {
 		return report, err
 	}
@@ -104,11 +116,11 @@ func (r *Reconciler) Apply(ctx context.Context, d Desired) (Report, error) {
 func (r *Reconciler) Update(ctx context.Context, changes []Change) (Report, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if !r.applied {
-		return Report{}, ErrUnfinished
-	}
 	if err := r.refresh(); err != nil {
 		return Report{}, err
+	}
+	if !r.applied {
+		return Report{}, ErrUnfinished
 	}
 	p, err := planSome(r.store, r.model, r.seed, changes)
 	if err != nil {
@@ -129,40 +141,71 @@ func (r *Reconciler) Plan(d Desired) error {
 	return err
 }
 
-// Collect empties and frees what has been out of use for the grace period. An
-// agent calls it every now and then; Apply does so too.
+// Collect does what time makes due: it lets the clock of records go on, ends
+// drains, settles slots that have moved, removes records that say nothing any
+// more, makes slots steady, and frees what has been out of use for the grace
+// period and is not referred to. An agent calls it about once a second. Changes
+// need not wait for it: it holds them up for some milliseconds at most at once.
 func (r *Reconciler) Collect(ctx context.Context) (Report, error) {
+	r.collecting.Lock()
+	defer r.collecting.Unlock()
+	var report Report
+	if err := r.advance(); err != nil {
+		return report, err
+	}
+	for _, part := range []func(context.Context) (Report, error){r.settle, r.look, r.free} {
+		done, err := part(ctx)
+		report.add(done)
+		if err != nil {
+			return report, err
+		}
+	}
+	return report, nil
+}
+
+// locked calls fn while nothing else changes.
+func (r *Reconciler) locked(fn func() error) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if err := r.refresh(); err != nil {
+		return err
+	}
+	return fn()
+}
+
+// free frees what is out of use, one thing after the other.
+func (r *Reconciler) free(ctx context.Context) (Report, error) {
 	w := writer{store: r.store}
-	until := r.clock().Add(-r.grace)
-	for {
-		// Changes may come between one collected thing and the next.
+	for more := true; more; {
 		r.mu.Lock()
-		more, err := r.collectOne(ctx, &w, until)
+		var err error
+		more, err = r.freeOne(ctx, &w)
 		r.mu.Unlock()
-		if !more || err != nil {
+		if err != nil {
 			return w.report, err
 		}
 	}
+	return w.report, nil
 }
 
-func (r *Reconciler) collectAll(ctx context.Context) (Report, error) {
+// freeAll is free for who holds the lock.
+func (r *Reconciler) freeAll(ctx context.Context) (Report, error) {
 	w := writer{store: r.store}
-	until := r.clock().Add(-r.grace)
 	for {
-		if more, err := r.collectOne(ctx, &w, until); !more || err != nil {
+		if more, err := r.freeOne(ctx, &w); !more || err != nil {
 			return w.report, err
 		}
 	}
 }
 
-func (r *Reconciler) collectOne(ctx context.Context, w *writer, until time.Time) (bool, error) {
+func (r *Reconciler) freeOne(ctx context.Context, w *writer) (bool, error) {
 	if err := ctx.Err(); err != nil {
 		return false, err
 	}
 	if err := r.refresh(); err != nil {
 		return false, err
 	}
-	more, err := r.model.collectOne(w, until)
+	more, err := r.model.collectOne(w, r.clock(), r.grace)
 	if err != nil {
 		r.stale = true
 		return false, fmt.Errorf("free what is out of use: %w", err)
@@ -179,14 +222,16 @@ func (r *Reconciler) refresh() error {
 	if err != nil {
 		return err
 	}
-	r.model, r.stale = m, false
+	// How long slots have been moving, and what leaves its pool, is not known any
+	// more: an Apply finds out.
+	r.model, r.stale, r.applied = m, false, false
 	return nil
 }
 
 // execute carries out a plan.
 func (r *Reconciler) execute(ctx context.Context, p *plan) (Report, error) {
 	for _, w := range r.workers {
-		w.report = Report{}
+		w.report, w.up = Report{}, r.uptime()
 	}
 	x := execution{plan: p, model: r.model, workers: r.workers, writer: writer{store: r.store}}
 	if err := x.run(ctx); err != nil {

@@ -35,23 +35,26 @@ func smallChanges(base Listener) []smallChange {
 		{
 			name:   "algorithm",
 			change: func(l *Listener) { l.Algorithm = lb.Source },
-			want:   Report{ListenersChanged: 1, Listeners: 2},
+			want:   Report{ListenersChanged: 1, Listeners: 2, Slots: 13, OldTables: 1},
+			later:  Report{Listeners: 2, Slots: 13},
 		},
 		{
 			name:   "backend down",
 			change: func(l *Listener) { l.Backends[1].Health = lb.HealthDown },
 			want:   Report{ListenersChanged: 1, Backends: 1, Slots: moved(base, 1)},
+			later:  Report{Slots: 2 * moved(base, 1)}, // settled, then steady
 		},
 		{
 			name:   "backend unreachable",
 			change: func(l *Listener) { l.Backends[1].Reachable = false },
 			want:   Report{ListenersChanged: 1, Backends: 1, Slots: moved(base, 1)},
+			later:  Report{Slots: 2 * moved(base, 1)}, // settled, then steady
 		},
 		{
 			name:   "backend removed",
 			change: func(l *Listener) { l.Backends = append(servers(1, 1), servers(3, 3)...) },
-			want:   Report{ListenersChanged: 1, Slots: moved(base, 1)},
-			later:  Report{Backends: 1, Names: 1},
+			want:   Report{ListenersChanged: 1, Backends: 1, Slots: moved(base, 1)},
+			later:  Report{Slots: 2 * moved(base, 1), Backends: 1, Names: 1},
 		},
 		{
 			name: "backend added that is down",

@@ -21,6 +21,7 @@ type restoring struct {
 	store  Store
 	limits dataplane.Limits
 	now    time.Time
+	before *model // nil: an agent has just started
 }
 
 // restore reads the tables, as an agent left them that may have been killed in
@@ -28,8 +29,10 @@ type restoring struct {
 // do not show any more is held back: packets under way may still refer to it.
 func restore(store Store, now time.Time, before *model) (*model, error) {
 	limits := store.Limits()
-	r := &restoring{model: newModel(limits), store: store, limits: limits, now: now}
-	for _, step := range []func() error{r.readListeners, r.readVIPs, r.readNames, r.readBackends, r.countSlots} {
+	r := &restoring{model: newModel(limits), store: store, limits: limits, now: now, before: before}
+	for _, step := range []func() error{
+		r.readClock, r.readListeners, r.readVIPs, r.readNames, r.readBackends, r.countSlots, r.readFlows,
+	} {
 		if err := step(); err != nil {
 			return nil, fmt.Errorf("restore from the tables: %w", err)
 		}
@@ -41,6 +44,46 @@ func restore(store Store, now time.Time, before *model) (*model, error) {
 		r.holdMissing(before)
 	}
 	return r.model, nil
+}
+
+// readClock goes on where the flow clock stands.
+func (r *restoring) readClock() error {
+	if r.before != nil {
+		r.tick, r.scan = r.before.tick, r.before.scan
+		return nil
+	}
+	now, err := r.store.FlowClock()
+	if err != nil {
+		return fmt.Errorf("read the clock of the flows: %w", err)
+	}
+	r.tick = tick(now)
+	return nil
+}
+
+// readFlows holds back the listeners that have records and nothing else. Those
+// that went while this agent was there are held back already. An embryonic record
+// does not say whose it is, but whoever has one has counted a new flow.
+func (r *restoring) readFlows() error {
+	if r.before != nil {
+		return nil
+	}
+	counters, err := r.store.TrackingCounters(r.limits.Listeners)
+	if err != nil {
+		return fmt.Errorf("read the counters of tracking: %w", err)
+	}
+	for id := range counters {
+		if counters[id].New > 0 {
+			r.holdID(heldListener, &r.alloc.listeners, uint32(id))
+		}
+	}
+	return r.store.ScanFlows(func(flows []dataplane.Flow) error {
+		for i := range flows {
+			if id := flows[i].Listener; id < r.limits.Listeners {
+				r.holdID(heldListener, &r.alloc.listeners, id)
+			}
+		}
+		return nil
+	})
 }
 
 // readListeners groups the entries into listeners and takes their identifiers
@@ -58,7 +101,7 @@ func (r *restoring) readListeners() error {
 				key:     lb.ListenerKey{Port: key.Port, Protocol: key.Protocol},
 				entry:   e,
 				entries: make(map[netip.Addr]dataplane.Listener),
-				retired: make(map[uint16]time.Time),
+				retired: make(map[uint16]instant),
 			}
 			r.listeners[e.ID] = l
 			r.alloc.listeners.use(e.ID)
@@ -66,9 +109,7 @@ func (r *restoring) readListeners() error {
 		if l.key.Port != key.Port || l.key.Protocol != key.Protocol || l.entry.Balancer != e.Balancer {
 			return damaged("listener %d has two ports or balancers", e.ID)
 		}
-		// A change that was cut short between two addresses leaves two
-		// versions, both complete. The one with the larger pool is the newer.
-		if e.PoolSize > l.entry.PoolSize {
+		if e.NewerThan(l.entry) {
 			l.entry = e
 		}
 		l.entries[key.Address] = e
@@ -90,6 +131,30 @@ func (r *restoring) takeRanges() error {
 				return damaged("the table of listener %d, %d slots from %d on, is not its own", id, s.n, s.first)
 			}
 		}
+		if err := r.takeOldTable(id, l); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// takeOldTable takes the range of a listener's old table, which is also that of
+// its entries if a change was cut short.
+func (r *restoring) takeOldTable(id uint32, l *listener) error {
+	if !l.hasOldTable() {
+		return nil
+	}
+	old, err := r.store.OldTable(id)
+	if err != nil {
+		return fmt.Errorf("read the old tables: %w", err)
+	}
+	l.old = oldTable{old, r.tick}
+	s := tableSpan(old)
+	if slices.Contains(l.spans(slotSpan), s) {
+		return nil
+	}
+	if !aligned(s) || !r.alloc.slots.use(s) {
+		return damaged("the old table of listener %d, %d slots from %d on, is not its own", id, s.n, s.first)
 	}
 	return nil
 }
@@ -193,22 +258,28 @@ func (r *restoring) readBackends() error {
 	return nil
 }
 
-// countSlots counts the slots of each backend.
+// countSlots counts the slots of each backend, and finds those that are not
+// steady. How long they have been so nobody knows: it begins anew.
 func (r *restoring) countSlots() error {
 	chunk := make([]dataplane.Slot, slotChunk)
 	for _, l := range r.listeners {
 		l.slots = make([]uint32, l.entry.PoolSize)
+		var unsteady []uint32
 		for at := uint32(0); at < l.entry.TableSize; at += slotChunk {
 			part := chunk[:min(slotChunk, l.entry.TableSize-at)]
 			if err := r.store.ReadSlots(l.entry.Slots+at, part); err != nil {
 				return fmt.Errorf("read the slots: %w", err)
 			}
-			for _, s := range part {
+			for i, s := range part {
 				if int(s.Current) < len(l.slots) {
 					l.slots[s.Current]++
 				}
+				if !s.Steady() {
+					unsteady = append(unsteady, at+uint32(i))
+				}
 			}
 		}
+		l.moves.change(unsteady, l.entry.TableSize, r.tick, 0)
 	}
 	return nil
 }
@@ -220,6 +291,9 @@ func (r *restoring) holdMissing(before *model) {
 		r.holdID(heldListener, &r.alloc.listeners, id)
 		for _, s := range l.spans(slotSpan) {
 			r.holdSlots(s)
+		}
+		if l.hasOldTable() {
+			r.holdSlots(tableSpan(l.old.OldTable))
 		}
 	}
 	for id := range before.balancers {

@@ -5,6 +5,7 @@ package reconcile
 
 import (
 	"net/netip"
+	"time"
 
 	"github.com/weirlb/weir/pkg/dataplane"
 )
@@ -38,6 +39,24 @@ type Store interface {
 	// that has size of them.
 	WriteSlots(first, size uint32, changes []dataplane.SlotChange) error
 
+	// OldTable reads the table that a listener had before, PutOldTable writes it.
+	OldTable(listener uint32) (dataplane.OldTable, error)
+	PutOldTable(listener uint32, old dataplane.OldTable) error
+
+	// FlowClock is the time that packets stamp records with, in milliseconds.
+	FlowClock() (uint32, error)
+	SetFlowClock(now uint32) error
+	// ScanFlows calls fn with all records, many at once; the slice is fn's until
+	// it returns.
+	ScanFlows(fn func([]dataplane.Flow) error) error
+	// DeleteFlows removes records, those that are there.
+	DeleteFlows(ids []dataplane.FlowID) error
+	// SweepEmbryonic removes embryonic records older than age and returns how
+	// many are left.
+	SweepEmbryonic(now uint32, age time.Duration) (left uint32, err error)
+
+	// TrackingCounters reads what became of tracked packets of listeners 0 to n-1.
+	TrackingCounters(n uint32) ([]dataplane.TrackingTraffic, error)
 	// ResetListenerCounter and ResetBackendCounter set a counter to zero
 	// before it is used by another listener or backend.
 	ResetListenerCounter(id uint32) error

@@ -8,9 +8,9 @@ import (
 	"encoding/binary"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/weirlb/weir/pkg/dataplane"
-	"github.com/weirlb/weir/pkg/lb"
 	"github.com/weirlb/weir/pkg/maglev"
 )
 
@@ -24,6 +24,7 @@ type fingerprint [sha256.Size]byte
 // worker brings one listener after the other in line, and keeps its buffers.
 type worker struct {
 	writer
+	up      time.Duration // since boot
 	builder maglev.Builder
 	table   []uint16
 	members []maglev.Member
@@ -51,23 +52,14 @@ func (w *worker) writeTable(seed uint64, l *listenerPlan) error {
 	for _, id := range w.table {
 		l.slots[id]++
 	}
-	return w.writeSlotsOf(l.entry)
+	return w.writeSlotsOf(l)
 }
 
-// collectMembers finds the backends that take slots: those that are up and
-// reachable; if there is none, all that are reachable or none, as the listener
-// says.
+// collectMembers lists the backends that take slots.
 func (w *worker) collectMembers(l *listenerPlan) {
 	w.members = w.members[:0]
-	w.addMembers(l, (*Backend).takesTraffic)
-	if len(w.members) == 0 && l.want.OnAllDown == lb.AllDownOpen {
-		w.addMembers(l, func(b *Backend) bool { return b.Reachable })
-	}
-}
-
-func (w *worker) addMembers(l *listenerPlan, ok func(*Backend) bool) {
 	for i, b := range l.backends {
-		if ok(b) {
+		if l.members[i] {
 			w.members = append(w.members, maglev.Member{
 				Address: plainAddrPort(b.Address), Weight: b.Weight, ID: l.ids[i],
 			})
@@ -89,9 +81,10 @@ func (w *worker) fingerprint(seed uint64, e dataplane.Listener) fingerprint {
 	return sha256.Sum256(w.inputs)
 }
 
-// writeSlotsOf compares the slots of an entry with the table and writes those
+// writeSlotsOf compares the slots of a listener with the table and writes those
 // that differ.
-func (w *worker) writeSlotsOf(e dataplane.Listener) error {
+func (w *worker) writeSlotsOf(l *listenerPlan) error {
+	e := l.entry
 	w.have = slices.Grow(w.have[:0], slotChunk)[:slotChunk]
 	for at := uint32(0); at < e.TableSize; at += slotChunk {
 		want := w.table[at:min(at+slotChunk, e.TableSize)]
@@ -101,8 +94,15 @@ func (w *worker) writeSlotsOf(e dataplane.Listener) error {
 		}
 		w.changes = w.changes[:0]
 		for i, id := range want {
-			if next := nextSlot(have[i], id); next != have[i] {
+			next := nextSlot(have[i], id)
+			if l.slotsAside() {
+				next = firstSlot(id, e.OldTable)
+			}
+			if next != have[i] {
 				w.changes = append(w.changes, dataplane.SlotChange{Index: at + uint32(i), Slot: next})
+				if !next.Steady() {
+					l.moved = append(l.moved, at+uint32(i))
+				}
 			}
 		}
 		if err := w.writeSlots(e.Slots, e.TableSize, w.changes); err != nil {
@@ -112,8 +112,21 @@ func (w *worker) writeSlotsOf(e dataplane.Listener) error {
 	return nil
 }
 
-// nextSlot returns what slot s becomes when current takes it over. Flows are
-// not tracked: they move at once, and a slot is always steady.
-func nextSlot(_ dataplane.Slot, current uint16) dataplane.Slot {
-	return dataplane.Slot{Current: current, Previous: current}
+// nextSlot returns what slot s becomes when current takes it over. The flows
+// without a record are on previous, and stay there; where that is nobody there
+// are none.
+func nextSlot(s dataplane.Slot, current uint16) dataplane.Slot {
+	if s.Current == current {
+		return s
+	}
+	if s.Current == 0 && s.Previous == 0 {
+		return dataplane.Slot{Current: current, Previous: current, Tracked: s.Tracked}
+	}
+	return dataplane.Slot{Current: current, Previous: s.Previous, Tracked: true}
+}
+
+// firstSlot returns a slot of a table that no packet has seen yet. With an old
+// table beside it no slot is steady, as its flows may be on any backend.
+func firstSlot(current uint16, oldTable bool) dataplane.Slot {
+	return dataplane.Slot{Current: current, Previous: current, Tracked: oldTable}
 }

@@ -215,6 +215,7 @@ func TestConcurrent(t *testing.T) {
 		}
 		group.Wait()
 		mustApply(t, r, d)
+		collect(t, r, c)
 		expect(t, store, d, true)
 
 		// A fault on one worker stops the others and loses nothing.

@@ -39,7 +39,7 @@ type watcher struct {
 // route is how packets get to a backend.
 type route struct {
 	key dataplane.ListenerKey // zero: any
-	to  endpoint
+	to  netip.AddrPort
 }
 
 func newWatcher(store Store, c *clock) *watcher {
@@ -77,7 +77,7 @@ func (w *watcher) problem(format string, args ...any) {
 // recent reports whether something seen last at t may still be referred to.
 func (w *watcher) recent(seen map[uint32]time.Time, id uint32) bool {
 	t, ok := seen[id]
-	return ok && w.clock.now.Sub(t) < w.grace
+	return ok && w.clock.read().Sub(t) < w.grace
 }
 
 func (w *watcher) putBackend(index uint32, b dataplane.Backend) {
@@ -86,7 +86,7 @@ func (w *watcher) putBackend(index uint32, b dataplane.Backend) {
 		w.problem("%v", err)
 		return
 	}
-	if !empty(have[0]) && !empty(b) && (have[0].Address != b.Address || have[0].Forward != b.Forward) {
+	if !empty(have[0]) && !empty(b) && have[0].Address != b.Address {
 		w.problem("entry %d turns from %s into %s", index, have[0].Address, b.Address)
 	}
 	if empty(b) && w.recent(w.entries, index) {
@@ -186,7 +186,7 @@ func (w *watcher) lookAtVIP(addr netip.Addr, v dataplane.VIP) {
 }
 
 func (w *watcher) lookAt(k dataplane.ListenerKey, l dataplane.Listener) {
-	now := w.clock.now
+	now := w.clock.read()
 	w.listeners[l.ID] = now
 	if w.names[dataplane.NameKey{Kind: dataplane.NameBalancer, ID: l.Balancer}] == "" {
 		w.problem("listener %d is of balancer %d, which has no name", l.ID, l.Balancer)
@@ -208,14 +208,28 @@ func (w *watcher) lookAt(k dataplane.ListenerKey, l dataplane.Listener) {
 		w.lines[i] = now
 	}
 	for i, s := range slots {
-		if s.Current != s.Previous || s.Tracked {
-			w.problem("slot %d of listener %d is not steady", i, l.ID)
+		if s.Current != s.Previous && !s.Tracked {
+			w.problem("slot %d of listener %d has a previous backend and is not tracked", i, l.ID)
 		}
+		w.lookAtPrevious(l, pool, s.Previous)
 	}
 	slices.SortFunc(slots, func(a, b dataplane.Slot) int { return int(a.Current) - int(b.Current) })
 	for _, s := range slices.Compact(slots) {
 		w.lookAtSlot(k, l, pool, s)
 	}
+}
+
+// lookAtPrevious checks that flows without a record have somewhere to go.
+func (w *watcher) lookAtPrevious(l dataplane.Listener, pool []dataplane.Backend, id uint16) {
+	if id == 0 {
+		return
+	}
+	if int(id) >= len(pool) || empty(pool[id]) {
+		w.problem("a slot of listener %d led to %d, which is not a backend", l.ID, id)
+		return
+	}
+	w.entries[l.Pool+uint32(id)] = w.clock.read()
+	w.counters[pool[id].Counter] = w.clock.read()
 }
 
 func (w *watcher) lookAtSlot(k dataplane.ListenerKey, l dataplane.Listener, pool []dataplane.Backend, s dataplane.Slot) {
@@ -227,9 +241,9 @@ func (w *watcher) lookAtSlot(k dataplane.ListenerKey, l dataplane.Listener, pool
 		return
 	}
 	b := pool[s.Current]
-	w.entries[l.Pool+uint32(s.Current)] = w.clock.now
-	w.counters[b.Counter] = w.clock.now
-	by := route{to: endpoint{b.Address, b.Forward}}
+	w.entries[l.Pool+uint32(s.Current)] = w.clock.read()
+	w.counters[b.Counter] = w.clock.read()
+	by := route{to: b.Address}
 	if w.strict {
 		by.key = k
 	}

@@ -80,6 +80,25 @@ func (w *writer) writeSlots(first, size uint32, changes []dataplane.SlotChange) 
 	return nil
 }
 
+func (w *writer) putOldTable(listener uint32, old dataplane.OldTable) error {
+	w.report.OldTables++
+	if err := w.store.PutOldTable(listener, old); err != nil {
+		return fmt.Errorf("write the old table: %w", err)
+	}
+	return nil
+}
+
+func (w *writer) deleteFlows(ids []dataplane.FlowID) error {
+	if len(ids) == 0 {
+		return nil
+	}
+	w.report.Flows += len(ids)
+	if err := w.store.DeleteFlows(ids); err != nil {
+		return fmt.Errorf("remove records of flows: %w", err)
+	}
+	return nil
+}
+
 func (w *writer) putListener(key dataplane.ListenerKey, e dataplane.Listener) error {
 	w.report.Listeners++
 	if err := w.store.PutListener(key, e); err != nil {

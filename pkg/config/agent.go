@@ -28,22 +28,25 @@ func agentFields(a *Agent) []field {
 		{name: "metrics", read: func(v *value) { a.Metrics = readMetrics(v) }},
 		{name: "hash_seed", read: func(v *value) { a.Seed, _ = v.integer(0, math.MaxUint64) }},
 		{name: "tunnel_sources", read: func(v *value) { readTunnelSources(v, a) }},
+		{name: "flow_table_size", read: readSize(&a.FlowTableSize, 1024, 67_108_864)},
 		{name: "limits", read: func(v *value) { v.p.limits, _ = v.block(limitsFields(&a.Limits)) }},
 	}
 }
 
 func limitsFields(l *Limits) []field {
-	size := func(out *int, least, most uint64) func(*value) {
-		return func(v *value) {
-			if n, ok := v.integer(least, most); ok {
-				*out = int(n)
-			}
-		}
-	}
 	return []field{
-		{name: "listeners", read: size(&l.Listeners, 1, 1_000_000)},
-		{name: "backends", read: size(&l.Backends, 16, 4_194_304)},
-		{name: "slots", read: size(&l.Slots, 1024, 134_217_728)},
+		{name: "listeners", read: readSize(&l.Listeners, 1, 1_000_000)},
+		{name: "backends", read: readSize(&l.Backends, 16, 4_194_304)},
+		{name: "slots", read: readSize(&l.Slots, 1024, 134_217_728)},
+	}
+}
+
+// readSize returns the reader of how many entries a map can hold.
+func readSize(out *int, least, most uint64) func(*value) {
+	return func(v *value) {
+		if n, ok := v.integer(least, most); ok {
+			*out = int(n)
+		}
 	}
 }
 

@@ -19,11 +19,9 @@ func backendFields(b *lb.Backend) []field {
 			n, _ := v.integer(1, 255)
 			b.Weight = uint8(n)
 		}},
-		{name: "mode", read: only("accept", later{
-			"drain":  "take the backend out of the list, its connections then move at once",
-			"reject": "take the backend out of the list",
-			"backup": "take the backend out of the list, and put it in when it is needed",
-		})},
+		{name: "mode", read: func(v *value) {
+			pick(v, &b.Mode, nil, lb.ModeAccept, lb.ModeDrain, lb.ModeReject, lb.ModeBackup)
+		}},
 	}
 }
 

@@ -38,6 +38,11 @@ type Agent struct {
 	TunnelSource6 netip.Prefix
 
 	Limits Limits
+
+	// FlowTableSize is how many records of flows tracking keeps at most, of
+	// each IP family. A record takes memory while it exists; each family also
+	// takes 16 bytes for every one of the next power of two, always.
+	FlowTableSize int
 }
 
 // Limits are the sizes of the BPF maps.
@@ -82,6 +87,7 @@ func Defaults() Agent {
 			Backends:  131_072,
 			Slots:     16_777_216,
 		},
+		FlowTableSize: 1_048_576,
 	}
 }
 

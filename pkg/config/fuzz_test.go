@@ -47,7 +47,8 @@ func checkFile(t *testing.T, f *File) {
 	a := f.Agent
 	if len(a.Interfaces) == 0 || a.BPFObject == "" || a.Socket == "" || a.PinPath == "" ||
 		!a.TunnelSource4.Addr().Is4() || !a.TunnelSource6.Addr().Is6() ||
-		a.Limits.Listeners < 1 || a.Limits.Backends < 16 || a.Limits.Slots < 1024 {
+		a.Limits.Listeners < 1 || a.Limits.Backends < 16 || a.Limits.Slots < 1024 ||
+		a.FlowTableSize < 1024 || a.FlowTableSize > 67_108_864 {
 		t.Errorf("agent: %+v", a)
 	}
 	labels, addresses := map[string]bool{}, map[any]bool{}
@@ -88,6 +89,12 @@ func checkListener(t *testing.T, l lb.Listener) {
 		!prime(uint64(l.TableSize)) || l.TableSize > MaxTableSize || len(l.Backends) > int(l.TableSize) {
 		t.Errorf("listener: %+v", l)
 	}
+	if l.OnDown > lb.DownPersist || l.OnAllDown > lb.AllDownReject {
+		t.Errorf("words of the listener: %+v", l)
+	}
+	if l.DrainTimeout < 0 || l.DrainTimeout > maxFlowTime || l.IdleTimeout < minIdleTimeout || l.IdleTimeout > maxFlowTime {
+		t.Errorf("times of the listener: %+v", l)
+	}
 	c := l.Check
 	if c.Type == lb.CheckNone && c != (lb.Check{}) {
 		t.Errorf("check: %+v", c)
@@ -100,7 +107,8 @@ func checkListener(t *testing.T, l lb.Listener) {
 	}
 	labels, addresses := map[string]bool{}, map[any]bool{}
 	for _, b := range l.Backends {
-		if b.Label == "" || len(b.Label) > 63 || b.Weight == 0 || b.Address.Port() != l.Port || labels[b.Label] || addresses[b.Address] {
+		if b.Label == "" || len(b.Label) > 63 || b.Weight == 0 || b.Mode > lb.ModeBackup ||
+			b.Address.Port() != l.Port || labels[b.Label] || addresses[b.Address] {
 			t.Errorf("backend: %+v", b)
 		}
 		labels[b.Label], addresses[b.Address] = true, true

@@ -22,6 +22,7 @@ func TestGood(t *testing.T) {
 		"full.yaml":     goodFull(),
 		"checks.yaml":   goodChecks(),
 		"aliases.yaml":  goodAliases(),
+		"modes.yaml":    goodModes(),
 	}
 	files, err := filepath.Glob("testdata/good/*.yaml")
 	if err != nil {
@@ -77,13 +78,15 @@ func goodDefaults() *File {
 			Addresses: []netip.Addr{netip.MustParseAddr("203.0.113.10")},
 			Listeners: []lb.Listener{{
 				Port: 80, Protocol: lb.TCP, Forward: lb.IPIP, Algorithm: lb.Maglev, TableSize: 16381,
-				OnAllDown: lb.AllDownOpen, Check: connection(),
+				OnAllDown: lb.AllDownOpen, DrainTimeout: 300 * time.Second, IdleTimeout: 350 * time.Second,
+				Check: connection(),
 				Backends: []lb.Backend{
 					{Label: "10.0.0.11:80", Address: netip.MustParseAddrPort("10.0.0.11:80"), Weight: 100},
 					{Label: "[2001:db8:1::12]:80", Address: netip.MustParseAddrPort("[2001:db8:1::12]:80"), Weight: 100},
 				},
 			}, {
 				Port: 53, Protocol: lb.UDP, Forward: lb.DSR, TableSize: 16381,
+				DrainTimeout: 300 * time.Second, IdleTimeout: 16 * time.Second,
 			}},
 		}, {
 			Label:     "idle",
@@ -103,24 +106,28 @@ func goodFull() *File {
 			TunnelSource4: netip.MustParsePrefix("172.16.0.0/24"),
 			TunnelSource6: netip.MustParsePrefix("fd00:0:0:1::/64"),
 			Limits:        Limits{Listeners: 100, Backends: 1024, Slots: 1048576},
+			FlowTableSize: 67_108_864,
 		},
 		Balancers: []lb.Balancer{{
 			Label:     "web",
 			Addresses: []netip.Addr{netip.MustParseAddr("203.0.113.10"), netip.MustParseAddr("2001:db8::10")},
 			Listeners: []lb.Listener{{
 				Port: 443, Protocol: lb.TCP, Forward: lb.IPIP, Algorithm: lb.Source, TableSize: 65537,
-				OnAllDown: lb.AllDownDrop,
+				OnDown: lb.DownPersist, OnAllDown: lb.AllDownDrop,
+				DrainTimeout: 24 * time.Hour, IdleTimeout: 90 * time.Minute,
 				Check: lb.Check{
 					Type: lb.CheckHTTPSBody, Port: 8443, Path: "/healthz?full=1", Host: "www.example.com",
 					Body: "^(ok|fine)$", Status: lb.StatusRange{Min: 200, Max: 299},
 					Interval: 2 * time.Second, Timeout: 500 * time.Millisecond, Fall: 3, Rise: 5,
 				},
 				Backends: []lb.Backend{
-					{Label: "web-1", Address: netip.MustParseAddrPort("10.0.0.11:443"), Weight: 255},
-					{Label: "web-2", Address: netip.MustParseAddrPort("[2001:db8:1::12]:443"), Weight: 1},
+					{Label: "web-1", Address: netip.MustParseAddrPort("10.0.0.11:443"), Weight: 255, Mode: lb.ModeDrain},
+					{Label: "web-2", Address: netip.MustParseAddrPort("[2001:db8:1::12]:443"), Weight: 1, Mode: lb.ModeBackup},
 				},
 			}, {
-				Port: 443, Protocol: lb.UDP, Forward: lb.DSR, TableSize: 16381, Check: check,
+				Port: 443, Protocol: lb.UDP, Forward: lb.DSR, TableSize: 16381,
+				OnAllDown: lb.AllDownReject, DrainTimeout: 0, IdleTimeout: time.Second,
+				Check: check,
 				Backends: []lb.Backend{
 					{Label: "10.0.0.11:443", Address: netip.MustParseAddrPort("10.0.0.11:443"), Weight: 100},
 				},
@@ -157,9 +164,12 @@ func goodChecks() *File {
 	}}}
 	f.Agent.Metrics = ""
 	for i, check := range checks {
-		l := lb.Listener{Port: uint16(i + 1), Protocol: lb.TCP, Forward: lb.DSR, TableSize: 16381, Check: check}
+		l := lb.Listener{
+			Port: uint16(i + 1), Protocol: lb.TCP, Forward: lb.DSR, TableSize: 16381,
+			DrainTimeout: 300 * time.Second, IdleTimeout: 350 * time.Second, Check: check,
+		}
 		if l.Port == 10 {
-			l.Protocol = lb.UDP
+			l.Protocol, l.IdleTimeout = lb.UDP, 16*time.Second
 		}
 		f.Balancers[0].Listeners = append(f.Balancers[0].Listeners, l)
 	}
@@ -174,7 +184,8 @@ func goodAliases() *File {
 			Label:     label,
 			Addresses: []netip.Addr{netip.MustParseAddr(address)},
 			Listeners: []lb.Listener{{
-				Port: 80, Protocol: lb.TCP, Forward: lb.IPIP, TableSize: 16381, Check: check,
+				Port: 80, Protocol: lb.TCP, Forward: lb.IPIP, TableSize: 16381,
+				DrainTimeout: 300 * time.Second, IdleTimeout: 350 * time.Second, Check: check,
 				Backends: []lb.Backend{
 					{Label: "10.0.0.11:80", Address: netip.MustParseAddrPort("10.0.0.11:80"), Weight: 100},
 				},
@@ -185,4 +196,29 @@ func goodAliases() *File {
 		Agent:     eth0(),
 		Balancers: []lb.Balancer{balancer("web", "203.0.113.10"), balancer("mail", "203.0.113.11")},
 	}
+}
+
+func goodModes() *File {
+	backend := func(label, address string, mode lb.Mode) lb.Backend {
+		return lb.Backend{Label: label, Address: netip.MustParseAddrPort(address), Weight: 100, Mode: mode}
+	}
+	listener := func(port uint16, backends ...lb.Backend) lb.Listener {
+		return lb.Listener{
+			Port: port, Protocol: lb.TCP, Forward: lb.IPIP, TableSize: 16381,
+			DrainTimeout: 300 * time.Second, IdleTimeout: 350 * time.Second, Check: connection(), Backends: backends,
+		}
+	}
+	return &File{Agent: eth0(), Balancers: []lb.Balancer{{
+		Label:     "web",
+		Addresses: []netip.Addr{netip.MustParseAddr("203.0.113.10")},
+		Listeners: []lb.Listener{
+			listener(80,
+				backend("web-1", "10.0.0.11:80", lb.ModeAccept),
+				backend("web-2", "10.0.0.12:80", lb.ModeDrain),
+				backend("web-3", "10.0.0.13:80", lb.ModeReject),
+				backend("web-4", "10.0.0.14:80", lb.ModeBackup)),
+			listener(81,
+				backend("last", "10.0.0.11:81", lb.ModeDrain)),
+		},
+	}}}
 }

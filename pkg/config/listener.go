@@ -6,6 +6,7 @@ package config
 import (
 	"fmt"
 	"regexp"
+	"time"
 
 	"go.yaml.in/yaml/v4"
 
@@ -25,8 +26,24 @@ const (
 // bits, of which 0 is none.
 const MaxBackends = 1<<15 - 1
 
+// Times of tracking. A day is longer than a flow should wait for its next
+// packet.
+const (
+	defaultDrainTimeout   = 300 * time.Second
+	defaultIdleTimeoutTCP = 350 * time.Second
+	defaultIdleTimeoutUDP = 16 * time.Second
+	minIdleTimeout        = time.Second
+	maxFlowTime           = 24 * time.Hour // of both
+)
+
+func defaultIdleTimeout(protocol lb.Protocol) time.Duration {
+	if protocol == lb.UDP {
+		return defaultIdleTimeoutUDP
+	}
+	return defaultIdleTimeoutTCP
+}
+
 func listenerFields(l *lb.Listener) []field {
-	const noTracking = "connections are not tracked yet, remove the key"
 	return []field{
 		{name: "port", read: func(v *value) { l.Port = v.listenerPort() }},
 		notBuilt("ports", "write a listener with one port: for each"),
@@ -34,16 +51,12 @@ func listenerFields(l *lb.Listener) []field {
 		{name: "forward", read: func(v *value) { readForward(v, l) }},
 		{name: "algorithm", read: func(v *value) { pick(v, &l.Algorithm, nil, lb.Maglev, lb.Source) }},
 		{name: "table_size", read: func(v *value) { readTableSize(v, l) }},
-		{name: "on_down", read: only("rebalance", later{
-			"persist": "use rebalance, which sends the connections of a backend that is down to the others",
-		})},
+		{name: "on_down", read: func(v *value) { pick(v, &l.OnDown, nil, lb.DownRebalance, lb.DownPersist) }},
 		{name: "on_all_down", read: func(v *value) {
-			pick(v, &l.OnAllDown, later{
-				"reject": "use drop, or open",
-			}, lb.AllDownOpen, lb.AllDownDrop)
+			pick(v, &l.OnAllDown, nil, lb.AllDownOpen, lb.AllDownDrop, lb.AllDownReject)
 		}},
-		notBuilt("drain_timeout", noTracking),
-		notBuilt("idle_timeout", noTracking),
+		{name: "drain_timeout", read: func(v *value) { l.DrainTimeout, _ = v.duration(0, maxFlowTime) }},
+		{name: "idle_timeout", read: func(v *value) { l.IdleTimeout, _ = v.duration(minIdleTimeout, maxFlowTime) }},
 		{name: "check", read: func(v *value) { l.Check = readCheck(v, l.Protocol) }},
 		{name: "backends", read: func(v *value) { l.Backends = readBackends(v, l) }},
 	}
@@ -66,7 +79,7 @@ func readListeners(v *value) []lb.Listener {
 	seen := unique[portProtocol]{}
 	for i, item := range items {
 		l := &listeners[i]
-		*l = lb.Listener{Protocol: lb.TCP, TableSize: DefaultTableSize}
+		*l = lb.Listener{Protocol: lb.TCP, TableSize: DefaultTableSize, DrainTimeout: defaultDrainTimeout}
 		b, ok := item.block(listenerFields(l))
 		if !ok {
 			continue
@@ -76,6 +89,9 @@ func readListeners(v *value) []lb.Listener {
 		}
 		if b.get("forward") == nil {
 			b.missing("forward", "the default, nat, is not built yet: write forward: ipip or forward: dsr")
+		}
+		if b.get("idle_timeout") == nil {
+			l.IdleTimeout = defaultIdleTimeout(l.Protocol)
 		}
 		if b.get("check") == nil {
 			l.Check = defaultCheck(l.Protocol)

@@ -50,6 +50,7 @@ func drawFile(t *rapid.T) *File {
 		Backends:  rapid.IntRange(1000, 4_194_304).Draw(t, "limit"),
 		Slots:     rapid.IntRange(30*131_072, 134_217_728).Draw(t, "limit"),
 	}
+	a.FlowTableSize = rapid.IntRange(1024, 67_108_864).Draw(t, "flow_table_size")
 	for i := range rapid.IntRange(0, 3).Draw(t, "balancers") {
 		b := lb.Balancer{Label: drawLabel(t, i)}
 		for j := range rapid.IntRange(1, 3).Draw(t, "addresses") {
@@ -92,13 +93,18 @@ func drawListener(t *rapid.T, number int) lb.Listener {
 		Forward:   rapid.SampledFrom([]lb.Forward{lb.IPIP, lb.DSR}).Draw(t, "forward"),
 		Algorithm: rapid.SampledFrom([]lb.Algorithm{lb.Maglev, lb.Source}).Draw(t, "algorithm"),
 		TableSize: rapid.SampledFrom([]uint32{7, 1009, 16381, 131071}).Draw(t, "table_size"),
-		OnAllDown: rapid.SampledFrom([]lb.OnAllDown{lb.AllDownOpen, lb.AllDownDrop}).Draw(t, "on_all_down"),
+		OnDown:    rapid.SampledFrom([]lb.OnDown{lb.DownRebalance, lb.DownPersist}).Draw(t, "on_down"),
+		OnAllDown: rapid.SampledFrom([]lb.OnAllDown{lb.AllDownOpen, lb.AllDownDrop, lb.AllDownReject}).Draw(t, "on_all_down"),
 		Check:     drawCheck(t),
+
+		DrainTimeout: time.Duration(rapid.Int64Range(0, int64(maxFlowTime)).Draw(t, "drain_timeout")),
+		IdleTimeout:  time.Duration(rapid.Int64Range(int64(minIdleTimeout), int64(maxFlowTime)).Draw(t, "idle_timeout")),
 	}
 	for i := range rapid.IntRange(0, 5).Draw(t, "backends") {
 		b := lb.Backend{
 			Address: netip.AddrPortFrom(drawAddress(t, "10.0.0.1", "fd00::1", i), l.Port),
 			Weight:  rapid.Uint8Min(1).Draw(t, "weight"),
+			Mode:    rapid.SampledFrom([]lb.Mode{lb.ModeAccept, lb.ModeDrain, lb.ModeReject, lb.ModeBackup}).Draw(t, "mode"),
 		}
 		b.Label = b.Address.String()
 		if rapid.Bool().Draw(t, "labelled") {
@@ -145,6 +151,7 @@ func write(f *File) string {
 	fmt.Fprintf(&s, "  xdp_mode: %s\n  bpf_object: %q\n  socket: %q\n  pin_path: %q\n  metrics: %q\n  hash_seed: %d\n",
 		a.XDPMode, a.BPFObject, a.Socket, a.PinPath, a.Metrics, a.Seed)
 	fmt.Fprintf(&s, "  tunnel_sources: [%q, %q]\n", a.TunnelSource6, a.TunnelSource4)
+	fmt.Fprintf(&s, "  flow_table_size: %d\n", a.FlowTableSize)
 	fmt.Fprintf(&s, "  limits: {listeners: %d, backends: %d, slots: %d}\n", a.Limits.Listeners, a.Limits.Backends, a.Limits.Slots)
 	s.WriteString("balancers: [")
 	for _, b := range f.Balancers {
@@ -154,12 +161,14 @@ func write(f *File) string {
 		}
 		s.WriteString("], listeners: [\n")
 		for _, l := range b.Listeners {
-			fmt.Fprintf(&s, "  {port: %d, protocol: %s, forward: %s, algorithm: %s, table_size: %d, on_all_down: %s,\n",
-				l.Port, l.Protocol, l.Forward, l.Algorithm, l.TableSize, l.OnAllDown)
+			fmt.Fprintf(&s, "  {port: %d, protocol: %s, forward: %s, algorithm: %s, table_size: %d,\n",
+				l.Port, l.Protocol, l.Forward, l.Algorithm, l.TableSize)
+			fmt.Fprintf(&s, "   on_down: %s, on_all_down: %s, drain_timeout: %s, idle_timeout: %s,\n",
+				l.OnDown, l.OnAllDown, l.DrainTimeout, l.IdleTimeout)
 			writeCheck(&s, l.Check)
 			s.WriteString("   backends: [\n")
 			for _, backend := range l.Backends {
-				fmt.Fprintf(&s, "    {address: %q, weight: %d", backend.Address, backend.Weight)
+				fmt.Fprintf(&s, "    {address: %q, weight: %d, mode: %s", backend.Address, backend.Weight, backend.Mode)
 				if backend.Label != backend.Address.String() {
 					fmt.Fprintf(&s, ", label: %q", backend.Label)
 				}

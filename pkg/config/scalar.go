@@ -166,6 +166,10 @@ func (v *value) duration(least, most time.Duration) (time.Duration, bool) {
 		v.errorf("%s is not a duration, want one such as 5s or 500ms", v.show())
 		return 0, false
 	}
+	if strings.HasSuffix(text, "0") { // which Go takes without a unit
+		v.errorf("%s has no unit, want %s", v.show(), want)
+		return 0, false
+	}
 	if d < least || d > most {
 		v.errorf("%s is out of range, allowed: %s-%s", v.show(), short(least), short(most))
 		return 0, false

@@ -60,9 +60,11 @@ type state struct {
 	reconciler reconciler
 	file       *config.File
 	index      index
+	modes      modes
 	config     control.ConfigStatus
 	ready      bool
-	behind     bool // a change has not reached the tables
+	behind     bool              // a change has not reached the tables
+	overflow   map[string]uint64 // of listeners, as the agent found it; without those of 0
 }
 
 // plane is what the agent needs of a dataplane.Dataplane.
@@ -84,6 +86,8 @@ type reconciler interface {
 	Apply(context.Context, reconcile.Desired) (reconcile.Report, error)
 	Update(context.Context, []reconcile.Change) (reconcile.Report, error)
 	Collect(context.Context) (reconcile.Report, error)
+	Preview(context.Context, reconcile.Desired) ([]reconcile.Preview, error)
+	Tracking() reconcile.Tracking
 }
 
 // Run runs an agent until the context ends, and leaves the data plane running.
@@ -177,6 +181,7 @@ func (a *Agent) open(ctx context.Context, file *config.File) error {
 			Listeners: uint32(file.Agent.Limits.Listeners),
 			Backends:  uint32(file.Agent.Limits.Backends),
 			Slots:     uint32(file.Agent.Limits.Slots),
+			Flows:     uint32(file.Agent.FlowTableSize),
 		},
 		Knobs: knobs(file),
 	})
@@ -205,9 +210,10 @@ func (a *Agent) run(ctx context.Context, file *config.File) error {
 	if err := a.start(ctx, file); err != nil {
 		return err
 	}
-	var reloads sync.WaitGroup
-	reloads.Go(func() { a.reloads(ctx) })
-	defer reloads.Wait()
+	var beside sync.WaitGroup
+	beside.Go(func() { a.reloads(ctx) })
+	beside.Go(func() { a.collects(ctx) })
+	defer beside.Wait()
 
 	tidy := time.NewTicker(tidyInterval)
 	defer tidy.Stop()
@@ -236,8 +242,28 @@ func (a *Agent) reloads(ctx context.Context) {
 	}
 }
 
-// tidyInterval is how often entries that nothing refers to any more are looked
-// for.
+// collects has the tables do what time makes due: of flows that moves put at
+// risk, and of what nothing refers to any more. Changes do not wait for it.
+func (a *Agent) collects(ctx context.Context) {
+	tick := time.NewTicker(tidyInterval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			done, err := a.state.reconciler.Collect(ctx)
+			if err != nil && ctx.Err() == nil {
+				a.log.Error("tables not collected, trying again within a second", "err", err)
+			}
+			if done.Drained > 0 {
+				a.log.Info("drain_timeout is over, connections leave their backends", "backends", done.Drained)
+			}
+		}
+	}
+}
+
+// tidyInterval is how often the agent looks for what is left to do.
 const tidyInterval = time.Second
 
 // healthChanged and nextHopsChanged note which listeners have to be looked at.

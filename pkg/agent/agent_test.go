@@ -55,7 +55,7 @@ func key(port uint16) lb.ListenerKey {
 
 func TestChangesFindTheListeners(t *testing.T) {
 	file := parse(t, twoListeners)
-	ix := newIndex(file.Balancers)
+	ix := newIndex(file.Balancers, nil)
 	connection := ix.listeners[key(80)]
 	http := ix.listeners[key(443)]
 
@@ -105,7 +105,7 @@ func TestChangesWakeOnce(t *testing.T) {
 // backend had under the check before.
 func TestInitialHealthFollowsTheBackend(t *testing.T) {
 	file := parse(t, strings.Replace(twoListeners, "port: 80}", "port: 80, path: /other}", 1))
-	ix := newIndex(file.Balancers)
+	ix := newIndex(file.Balancers, nil)
 	known := map[control.BackendKey]lb.Health{
 		{Listener: key(443), Address: "192.0.2.2:443"}: lb.HealthUp,
 		{Listener: key(80), Address: "192.0.2.1:80"}:   lb.HealthDown,
@@ -153,15 +153,20 @@ func TestKnobsOfReject(t *testing.T) {
 func TestRestartNeeded(t *testing.T) {
 	old := parse(t, twoListeners).Agent
 	for name, line := range map[string]string{
-		"agent.socket":   "socket: /run/other.sock",
-		"agent.pin_path": "pin_path: /sys/fs/bpf/other",
-		"agent.metrics":  "metrics: 127.0.0.1:9999",
-		"agent.limits":   "limits: {slots: 65536}",
+		"agent.socket":          "socket: /run/other.sock",
+		"agent.pin_path":        "pin_path: /sys/fs/bpf/other",
+		"agent.metrics":         "metrics: 127.0.0.1:9999",
+		"agent.limits":          "limits: {slots: 65536}",
+		"agent.flow_table_size": "flow_table_size: 65536",
 	} {
+		want := ErrRestart
+		if name == "agent.limits" || name == "agent.flow_table_size" {
+			want = ErrResize
+		}
 		changed := strings.Replace(twoListeners, "interfaces: [eth0]", "interfaces: [eth0]\n  "+line, 1)
 		err := restartNeeded(&old, &parse(t, changed).Agent)
-		if !errors.Is(err, ErrRestart) || !strings.HasPrefix(err.Error(), name) {
-			t.Errorf("%s: %v, want that it takes a restart", line, err)
+		if !errors.Is(err, want) || !strings.HasPrefix(err.Error(), name) {
+			t.Errorf("%s: %v, want %v", line, err, want)
 		}
 	}
 	live := strings.Replace(twoListeners, "[eth0]", "[eth0, eth1]\n  hash_seed: 7", 1)

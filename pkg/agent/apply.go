@@ -27,6 +27,10 @@ const settleTimeout = 5 * time.Second
 // started with it can fulfil.
 var ErrRestart = errors.New("takes a restart of the agent to change")
 
+// ErrResize is wrapped by the error of a new configuration with other sizes of
+// maps.
+var ErrResize = errors.New("maps cannot be resized: needs weir unload, which interrupts traffic, and a start of the agent")
+
 // errStopping ends what waits when the agent is told to stop.
 var errStopping = errors.New("the agent is stopping")
 
@@ -55,11 +59,18 @@ func (a *Agent) startFrom(ctx context.Context, file *config.File, before *datapl
 		}
 		a.links.want(file.Agent.Interfaces)
 	}
+	labels := labelsBefore(before, file.Balancers)
 	known := make(map[control.BackendKey]lb.Health)
 	for _, b := range before.Backends {
-		known[control.BackendKey{Listener: b.Listener, Address: b.Address.String()}] = b.Health
+		key := control.BackendKey{Listener: b.Listener, Address: b.Address.String()}
+		key.Listener.Balancer = labels[key.Listener.Balancer]
+		known[key] = b.Health
 	}
-	ix := newIndex(file.Balancers)
+	a.mu.Lock()
+	a.state.overflow = overflowBefore(before)
+	a.state.modes = modesBefore(before).follow(labels)
+	ix := newIndex(file.Balancers, a.state.modes)
+	a.mu.Unlock()
 	a.watch(ix.initial(known), &ix)
 	if err := a.settle(ctx); err != nil {
 		return err
@@ -134,12 +145,11 @@ func (a *Agent) replace(ctx context.Context, file *config.File) (control.ApplyRe
 
 	a.mu.Lock()
 	old, oldIndex := a.state.file, a.state.index
-	var err error
-	if old == nil {
-		err = errors.New("the agent is still starting: try again")
-	} else if err = restartNeeded(&old.Agent, &file.Agent); err == nil {
+	err := a.replaceable(file)
+	if err == nil {
 		err = a.state.reconciler.Plan(a.desired(file))
 	}
+	ix := newIndex(file.Balancers, a.modesFor(file))
 	a.mu.Unlock()
 	if err == nil {
 		err = a.links.exist(file.Agent.Interfaces)
@@ -148,12 +158,23 @@ func (a *Agent) replace(ctx context.Context, file *config.File) (control.ApplyRe
 		return control.ApplyReport{}, err
 	}
 
-	ix := newIndex(file.Balancers)
 	report, err := a.switchTo(ctx, old, file, &oldIndex, ix)
 	if err != nil {
 		return report, errors.Join(err, a.back(ctx, old, oldIndex))
 	}
 	return report, nil
+}
+
+// errStarting is returned while there is no configuration to change yet.
+var errStarting = errors.New("the agent is still starting: try again")
+
+// replaceable says why a configuration cannot take the place of the running one
+// while the agent runs. The caller holds a.mu.
+func (a *Agent) replaceable(file *config.File) error {
+	if a.state.file == nil {
+		return errStarting
+	}
+	return restartNeeded(&a.state.file.Agent, &file.Agent)
 }
 
 // switchTo has the interfaces, the program and the tables follow a new
@@ -201,17 +222,19 @@ func restartNeeded(old, new *config.Agent) error {
 	for _, s := range []struct {
 		key      string
 		old, new any
+		why      error
 	}{
-		{"bpf_object", old.BPFObject, new.BPFObject},
-		{"socket", old.Socket, new.Socket},
-		{"pin_path", old.PinPath, new.PinPath},
-		{"metrics", cmp.Or(old.Metrics, "off"), cmp.Or(new.Metrics, "off")},
-		{"limits.listeners", old.Limits.Listeners, new.Limits.Listeners},
-		{"limits.backends", old.Limits.Backends, new.Limits.Backends},
-		{"limits.slots", old.Limits.Slots, new.Limits.Slots},
+		{"bpf_object", old.BPFObject, new.BPFObject, ErrRestart},
+		{"socket", old.Socket, new.Socket, ErrRestart},
+		{"pin_path", old.PinPath, new.PinPath, ErrRestart},
+		{"metrics", cmp.Or(old.Metrics, "off"), cmp.Or(new.Metrics, "off"), ErrRestart},
+		{"flow_table_size", old.FlowTableSize, new.FlowTableSize, ErrResize},
+		{"limits.listeners", old.Limits.Listeners, new.Limits.Listeners, ErrResize},
+		{"limits.backends", old.Limits.Backends, new.Limits.Backends, ErrResize},
+		{"limits.slots", old.Limits.Slots, new.Limits.Slots, ErrResize},
 	} {
 		if s.old != s.new {
-			return fmt.Errorf("agent.%s: %w: from %v to %v", s.key, ErrRestart, s.old, s.new)
+			return fmt.Errorf("agent.%s: from %v to %v: %w", s.key, s.old, s.new, s.why)
 		}
 	}
 	return nil

@@ -79,7 +79,9 @@ type index struct {
 	byAddress map[netip.Addr][]lb.ListenerKey
 }
 
-func newIndex(balancers []lb.Balancer) index {
+// newIndex returns the index of a configuration. Backends whose mode is reject
+// are not checked.
+func newIndex(balancers []lb.Balancer, m modes) index {
 	ix := index{
 		listeners: make(map[lb.ListenerKey]*lb.Listener),
 		byTarget:  make(map[lb.Target][]lb.ListenerKey),
@@ -94,7 +96,7 @@ func newIndex(balancers []lb.Balancer) index {
 			for _, backend := range l.Backends {
 				addr := backend.Address.Addr()
 				ix.byAddress[addr] = append(ix.byAddress[addr], key)
-				if l.Check.Type != lb.CheckNone {
+				if l.Check.Type != lb.CheckNone && m.of(key, backend) != lb.ModeReject {
 					target := l.Check.Target(backend)
 					ix.byTarget[target] = append(ix.byTarget[target], key)
 				}

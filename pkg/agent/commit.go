@@ -67,7 +67,8 @@ func (a *Agent) write(ctx context.Context, file *config.File, ix index) (control
 		return control.ApplyReport{}, err
 	}
 	wanted := a.links.want(file.Agent.Interfaces)
-	report, err := a.state.reconciler.Apply(ctx, a.desired(file))
+	desired, modes := a.desired(file), a.modesFor(file)
+	report, err := a.state.reconciler.Apply(ctx, desired)
 	if err != nil {
 		a.links.want(wanted)
 		return control.ApplyReport{}, errors.Join(err, a.links.setKnobs(before))
@@ -78,13 +79,22 @@ func (a *Agent) write(ctx context.Context, file *config.File, ix index) (control
 		}
 	}
 	a.state.config.Hash = file.Hash
-	a.state.file, a.state.index, a.state.ready, a.state.behind = file, ix, true, false
+	a.state.file, a.state.index, a.state.modes, a.state.ready, a.state.behind = file, ix, modes, true, false
+	a.state.modes.prune(&ix)
 	a.watch(nil, &ix)
 	out := applyReport(report)
-	out.Hash, out.Duration = file.Hash, time.Since(began)
+	out.Hash, out.Duration, out.Warnings = file.Hash, time.Since(began), outages(&desired, false)
 	a.log.Info("configuration applied", "hash", file.Hash, "duration", out.Duration,
 		"added", out.Added, "removed", out.Removed, "changed", out.Changed, "slots", out.Slots, "writes", out.MapWrites)
+	a.warn(out.Warnings)
 	return out, nil
+}
+
+// warn logs the warnings of a change.
+func (a *Agent) warn(warnings []string) {
+	for _, w := range warnings {
+		a.log.Warn(w)
+	}
 }
 
 // back restores what a configuration that failed midway has changed: first how
@@ -121,7 +131,7 @@ func (a *Agent) applyChanges(ctx context.Context) {
 	var changes []reconcile.Change
 	for key := range a.changes.take(&a.state.index) {
 		changes = append(changes, reconcile.Change{
-			Balancer: key.Balancer, Listener: a.desiredListener(a.state.index.listeners[key]),
+			Balancer: key.Balancer, Listener: a.desiredListener(key, a.state.index.listeners[key], a.state.modes),
 		})
 	}
 	if len(changes) == 0 {
@@ -144,16 +154,15 @@ func (a *Agent) applyChanges(ctx context.Context) {
 	}
 }
 
-// tidy removes from the tables what nothing refers to any more, and makes up
-// for changes that could not be made.
+// tidy makes up for changes that could not be made.
 func (a *Agent) tidy(ctx context.Context) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	_, err := a.state.reconciler.Collect(ctx)
-	if err == nil && !a.state.behind {
+	var err error
+	if !a.state.behind {
 		_, err = a.state.reconciler.Update(ctx, nil)
 	}
-	if err == nil && a.state.behind || errors.Is(err, reconcile.ErrUnfinished) {
+	if a.state.behind || errors.Is(err, reconcile.ErrUnfinished) {
 		_, err = a.state.reconciler.Apply(ctx, a.desired(a.state.file))
 		a.state.behind = err != nil
 	}

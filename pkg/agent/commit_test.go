@@ -133,7 +133,7 @@ func TestFailedWriteSetsSeedBack(t *testing.T) {
 	r.kernel.knobs = knobs(old)
 	r.started(t, old)
 	r.kernel.failApply = func(reconcile.Desired) error { return errBroken }
-	if _, err := r.write(t.Context(), file, newIndex(file.Balancers)); !errors.Is(err, errBroken) {
+	if _, err := r.write(t.Context(), file, newIndex(file.Balancers, nil)); !errors.Is(err, errBroken) {
 		t.Errorf("write: %v, want %v", err, errBroken)
 	}
 	r.notes(t, "program seed 2 dsr false", "tables seed 2", "program seed 1 dsr false")
@@ -274,5 +274,23 @@ func TestSendsTo(t *testing.T) {
 		if got != test.want {
 			t.Errorf("eth0 %s, eth1 %s, to %d: %q, want %q", test.eth0, test.eth1, test.index, got, test.want)
 		}
+	}
+}
+
+// A configuration that leaves nobody for new flows is applied, and whoever reads
+// the report or the log is told.
+func TestWriteWarns(t *testing.T) {
+	r := newRig(t)
+	file := configuration(t, "[eth0]", 1, "ipip")
+	report, err := r.write(t.Context(), file, newIndex(file.Balancers, nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	const want = "no healthy backend of web/80/tcp is left: new flows are dropped"
+	if diff := cmp.Diff([]string{want}, report.Warnings); diff != "" {
+		t.Errorf("warnings (-want +got):\n%s", diff)
+	}
+	if !strings.Contains(r.logged.String(), `level=WARN msg="`+want+`"`) {
+		t.Errorf("not logged:\n%s", r.logged)
 	}
 }

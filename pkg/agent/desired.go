@@ -15,24 +15,28 @@ import (
 	"github.com/weirlb/weir/pkg/reconcile"
 )
 
-// desired puts a configuration together with what is known of its backends.
+// desired puts a configuration together with what is known of its backends. The
+// caller holds a.mu.
 func (a *Agent) desired(file *config.File) reconcile.Desired {
-	d := reconcile.Desired{Seed: file.Agent.Seed}
+	d, m := reconcile.Desired{Seed: file.Agent.Seed}, a.modesFor(file)
 	for i := range file.Balancers {
 		b := &file.Balancers[i]
 		balancer := reconcile.Balancer{Label: b.Label, Addresses: b.Addresses}
 		for j := range b.Listeners {
-			balancer.Listeners = append(balancer.Listeners, a.desiredListener(&b.Listeners[j]))
+			l := &b.Listeners[j]
+			balancer.Listeners = append(balancer.Listeners, a.desiredListener(b.Key(l), l, m))
 		}
 		d.Balancers = append(d.Balancers, balancer)
 	}
 	return d
 }
 
-func (a *Agent) desiredListener(l *lb.Listener) reconcile.Listener {
+// desiredListener is desired of one listener, by modes that know it by its key.
+func (a *Agent) desiredListener(key lb.ListenerKey, l *lb.Listener, m modes) reconcile.Listener {
 	out := reconcile.Listener{
 		Port: l.Port, Protocol: l.Protocol, Forward: l.Forward, Algorithm: l.Algorithm,
-		TableSize: l.TableSize, OnAllDown: l.OnAllDown,
+		TableSize: l.TableSize, OnDown: l.OnDown, OnAllDown: l.OnAllDown,
+		DrainTimeout: l.DrainTimeout, IdleTimeout: l.IdleTimeout,
 		Backends: make([]reconcile.Backend, len(l.Backends)),
 	}
 	for i, b := range l.Backends {
@@ -40,6 +44,7 @@ func (a *Agent) desiredListener(l *lb.Listener) reconcile.Listener {
 		status := a.health(l, b)
 		out.Backends[i] = reconcile.Backend{
 			Label: b.Label, Address: b.Address, Weight: b.Weight,
+			Mode: m.of(key, b), Configured: b.Mode,
 			Health: status.Health, NextHop: hop, Reachable: err == nil,
 		}
 	}
@@ -73,8 +78,8 @@ func (a *Agent) health(l *lb.Listener, b lb.Backend) health.Status {
 	return status
 }
 
-// condition is what the agent knows of a backend.
-func (a *Agent) condition(l *lb.Listener, b lb.Backend) control.Condition {
+// condition is what the agent knows of a backend in a mode.
+func (a *Agent) condition(l *lb.Listener, b lb.Backend, mode lb.Mode) control.Condition {
 	status := a.health(l, b)
 	c := control.Condition{
 		Health: status.Health, Since: status.Since, Check: status.Duration,
@@ -82,6 +87,7 @@ func (a *Agent) condition(l *lb.Listener, b lb.Backend) control.Condition {
 	}
 	_, err := a.nextHop(l, b)
 	switch {
+	case mode == lb.ModeReject: // as somebody wants it
 	case err != nil:
 		c.Problem = err.Error()
 	case status.Health == lb.HealthDown:

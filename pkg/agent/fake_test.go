@@ -32,6 +32,9 @@ type kernel struct {
 	failKnobs  func(dataplane.Knobs) error
 	failApply  func(reconcile.Desired) error
 	failUpdate error
+	updated    []reconcile.Change // by the last Update that changed something
+	previews   []reconcile.Preview
+	previewed  reconcile.Desired
 }
 
 func (k *kernel) note(format string, args ...any) {
@@ -126,10 +129,18 @@ func (k *kernel) Update(_ context.Context, changes []reconcile.Change) (reconcil
 	if len(changes) == 0 {
 		return reconcile.Report{}, nil
 	}
+	k.updated = changes
 	return reconcile.Report{}, k.failUpdate
 }
 
 func (k *kernel) Collect(context.Context) (reconcile.Report, error) { return reconcile.Report{}, nil }
+
+func (k *kernel) Preview(_ context.Context, d reconcile.Desired) ([]reconcile.Preview, error) {
+	k.previewed = d
+	return k.previews, nil
+}
+
+func (k *kernel) Tracking() reconcile.Tracking { return reconcile.Tracking{} }
 
 // rig is an agent on a kernel that takes notes, with interfaces of the test's
 // choice.

@@ -11,6 +11,7 @@ import (
 	"github.com/weirlb/weir/pkg/control"
 	"github.com/weirlb/weir/pkg/dataplane"
 	"github.com/weirlb/weir/pkg/lb"
+	"github.com/weirlb/weir/pkg/reconcile"
 )
 
 // Status describes the agent.
@@ -25,7 +26,10 @@ func (a *Agent) Status() control.Status {
 	}
 	if a.state.file != nil {
 		s.PinPath = a.state.file.Agent.PinPath
+		s.Tracking = trackingStatus(a.state.reconciler.Tracking(), a.state.file.Agent.FlowTableSize)
+		s.Tracking.OverflowBefore = a.state.overflow
 	}
+	s.Modes = a.modeStatus()
 	a.mu.Unlock()
 
 	if !s.Ready {
@@ -40,7 +44,7 @@ func (a *Agent) Status() control.Status {
 	}
 	a.eachCondition(func(key lb.ListenerKey, b lb.Backend, c control.Condition) {
 		if c.Problem != "" {
-			problems = append(problems, fmt.Sprintf("backend %s/%s: %s", key, b.Address, c.Problem))
+			problems = append(problems, fmt.Sprintf("backend %s: %s", backendName(key, b), c.Problem))
 		}
 	})
 	slices.Sort(problems)
@@ -66,11 +70,39 @@ func (a *Agent) Conditions() map[control.BackendKey]control.Condition {
 // eachCondition calls fn for each backend of the running configuration.
 func (a *Agent) eachCondition(fn func(lb.ListenerKey, lb.Backend, control.Condition)) {
 	a.mu.Lock()
-	listeners := a.state.index.listeners
+	listeners, modes := a.state.index.listeners, a.state.modes.clone()
 	a.mu.Unlock()
 	for key, l := range listeners {
 		for _, b := range l.Backends {
-			fn(key, b, a.condition(l, b))
+			fn(key, b, a.condition(l, b, modes.of(key, b)))
 		}
+	}
+}
+
+// backendName names a backend for people: by its label, which may be its address.
+func backendName(key lb.ListenerKey, b lb.Backend) string {
+	name := fmt.Sprintf("%s/%s", key, b.Label)
+	if address := b.Address.String(); address != b.Label {
+		name += " (" + address + ")"
+	}
+	return name
+}
+
+// overflowBefore returns how many packets of each listener had found no room for
+// a record.
+func overflowBefore(s *dataplane.Snapshot) map[string]uint64 {
+	out := make(map[string]uint64)
+	for _, l := range s.Listeners {
+		if n := l.Tracking.Overflow; n > 0 {
+			out[l.ListenerKey.String()] = n
+		}
+	}
+	return out
+}
+
+func trackingStatus(t reconcile.Tracking, tableSize int) control.TrackingStatus {
+	return control.TrackingStatus{
+		Unsteady: t.Unsteady, Records4: t.Records4, Records6: t.Records6, TableSize: uint32(tableSize),
+		Embryonic: t.Embryonic, Scanned: t.Scanned, Scan: t.Scan,
 	}
 }

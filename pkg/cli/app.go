@@ -24,13 +24,18 @@ func commands(env *Environment) []*cli.Command {
 		demoCommand(env),
 
 		checkCommand(env),
+		planCommand(env),
 		applyCommand(env),
+		drainCommand(env),
+		acceptCommand(env),
+		rejectCommand(env),
 		unloadCommand(env),
 
 		statusCommand(env),
 		balancersCommand(env),
 		listenersCommand(env),
 		backendsCommand(env),
+		flowsCommand(env),
 		mapsCommand(env),
 		versionCommand(env),
 

@@ -4,6 +4,7 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -24,7 +25,8 @@ func applyCommand(env *Environment) *cli.Command {
 		Category:  groupChange,
 		Description: `Has the agent run FILE (- for standard input), as a whole or not at all: with a
 mistake in it nothing changes. The agent keeps what it runs in memory: a reload
-(SIGHUP) or a restart goes back to its own --config file.
+(SIGHUP) or a restart goes back to its own --config file. A warning names each
+listener that is then without a healthy backend for new flows.
 
 --config, --socket and --pin-path say which agent; they are not what is applied.
 
@@ -37,42 +39,57 @@ Examples:
 			if err != nil {
 				return err
 			}
-			path, err := oneArgument(c, "FILE", "weir apply "+DefaultConfigPath)
+			sent, report, err := sendConfig(env, c, (*control.Client).Apply)
 			if err != nil {
 				return err
 			}
-			name, data, err := env.readConfig(path)
-			if err != nil {
-				return err
-			}
-			t, err := env.target(c)
-			if err != nil {
-				return err
-			}
-			client := env.client(t)
-			sent := name
-			if path != stdin {
-				// What the agent says of its file must hold whatever the directory.
-				if sent, err = filepath.Abs(path); err != nil {
-					return fmt.Errorf("%s: %w", path, err)
-				}
-			}
-			report, err := client.Apply(c.Context, sent, data)
-			if err != nil {
-				return asTyped(err, sent, name)
-			}
-			for _, w := range report.Warnings {
-				env.note("%s", w)
-			}
-			if status, err := client.Status(c.Context); err == nil && willBeLost(path, status.Config) {
-				env.note("%s is not the agent's own file: a reload or a restart goes back to %s", name, status.Config.Own)
+			env.warn(report.Warnings)
+			if status, err := sent.client.Status(c.Context); err == nil && willBeLost(sent.path, status.Config) {
+				env.note("%s is not the agent's own file: a reload or a restart goes back to %s", sent.name, status.Config.Own)
 			}
 			if format == formatTable {
-				return env.print(reportText(name, report))
+				return env.print(reportText(sent.name, report))
 			}
 			return env.write(format, listing{value: report})
 		},
 	}
+}
+
+// sentConfig is a configuration that an agent was given.
+type sentConfig struct {
+	client *control.Client
+	path   string // as typed
+	name   string // in messages
+}
+
+// sendConfig reads the configuration that a command line names and gives it to
+// the agent by send. Mistakes in it name the file as it was typed.
+func sendConfig[R any](env *Environment, c *cli.Context,
+	send func(*control.Client, context.Context, string, []byte) (R, error)) (s sentConfig, report R, err error) {
+	if s.path, err = oneArgument(c, "FILE", c.Command.HelpName+" "+DefaultConfigPath); err != nil {
+		return s, report, err
+	}
+	name, data, err := env.readConfig(s.path)
+	if err != nil {
+		return s, report, err
+	}
+	t, err := env.target(c)
+	if err != nil {
+		return s, report, err
+	}
+	if s.client, err = env.owner(c.Context, t); err != nil {
+		return s, report, err
+	}
+	s.name = name
+	from := name
+	if s.path != stdin {
+		// What the agent says of its file must hold whatever the directory.
+		if from, err = filepath.Abs(s.path); err != nil {
+			return s, report, fmt.Errorf("%s: %w", s.path, err)
+		}
+	}
+	report, err = send(s.client, c.Context, from, data)
+	return s, report, asTyped(err, from, name)
 }
 
 // asTyped names the file of mistakes as the command line did.

@@ -4,6 +4,7 @@
 package cli
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 
@@ -81,6 +82,15 @@ func nearest(name string, words []string) (string, bool) {
 		}
 	}
 	return best, best != ""
+}
+
+// nearer returns words with those first that are most like a misspelt one.
+func nearer(misspelt string, words []string) []string {
+	distances := make(map[string]int, len(words))
+	for _, w := range words {
+		distances[w] = edits(misspelt, w)
+	}
+	return slices.SortedStableFunc(slices.Values(words), func(a, b string) int { return cmp.Compare(distances[a], distances[b]) })
 }
 
 // edits returns how many letters to insert, remove or replace to make b of a.

@@ -11,6 +11,7 @@ import (
 
 	"github.com/weirlb/weir/pkg/control"
 	"github.com/weirlb/weir/pkg/dataplane"
+	"github.com/weirlb/weir/pkg/lb"
 )
 
 func backendsCommand(env *Environment) *cli.Command {
@@ -19,9 +20,10 @@ func backendsCommand(env *Environment) *cli.Command {
 		Usage:     "list the backends that the kernel holds, with health and counters",
 		UsageText: "weir backends [FLAGS] [BALANCER[/PORT[/PROTO[/BACKEND]]]]...",
 		Category:  groupLook,
-		Description: `BACKEND on the command line is a label or an address. SHARE is the part of new
-flows that a backend gets: its slots of the listener's. PROBLEM says why it gets
-none.
+		Description: `BACKEND on the command line is a label or an address. MODE is accept, drain, reject
+or backup; with a *, a command such as weir drain set it, and the configuration
+says another. SHARE is the part of new flows that a backend gets: its slots of the
+listener's. If it gets none, its mode or PROBLEM says why.
 
 Without an agent the list comes from the pinned maps; what its checks say is
 missing then.
@@ -60,17 +62,25 @@ func emptyListeners(ctx context.Context, s state) (names []string, err error) {
 func backendTable(rows []control.BackendRow) table {
 	t := table{columns: []column{
 		{name: "LISTENER"}, {name: "BACKEND"}, {name: "ADDRESS"}, {name: "FORWARD"}, {name: "WEIGHT", right: true},
-		{name: "HEALTH", colour: healthColour}, {name: "SINCE"}, {name: "SHARE", right: true},
+		{name: "MODE"}, {name: "HEALTH", colour: healthColour}, {name: "SINCE"}, {name: "SHARE", right: true},
 		{name: "PACKETS", right: true}, {name: "BYTES", right: true}, {name: "PROBLEM"},
 	}}
 	for _, r := range rows {
 		t.rows = append(t.rows, []string{
 			r.Key().String(), r.Label, r.Address.String(), r.Forward.String(), countText(r.Weight),
-			r.Health.String(), timeText(r.Since), percentText(r.Slots, r.TableSize),
+			markedMode(r.Mode, r.Configured), r.Health.String(), timeText(r.Since), percentText(r.Slots, r.TableSize),
 			packetsText(r.Forwarded.Packets), bytesText(r.Forwarded.Bytes), orDash(r.Problem),
 		})
 	}
 	return t
+}
+
+// markedMode returns a mode, with a mark if a command set it.
+func markedMode(mode, configured lb.Mode) string {
+	if mode != configured {
+		return mode.String() + "*"
+	}
+	return mode.String()
 }
 
 // timeText returns a moment in the zone that logs are compared in.

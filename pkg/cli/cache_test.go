@@ -19,12 +19,17 @@ import (
 	"github.com/weirlb/weir/pkg/packet"
 )
 
-// sendPacket is the script command `packet ADDRESS:PORT`, which runs the
-// balancer's program on the maps at $PINS for one packet of TCP. It does so on
-// one CPU, always the same, whose number it leaves in $CPU.
+// sendPacket is the script command `packet ADDRESS:PORT [ack]`, which runs the
+// balancer's program on the maps at $PINS for one packet of TCP, a SYN unless it
+// is to be an ACK. It does so on one CPU, always the same, whose number it leaves
+// in $CPU.
 func sendPacket(ts *testscript.TestScript, neg bool, args []string) {
+	flags := packet.SYN
+	if len(args) == 2 && args[1] == "ack" {
+		flags, args = packet.ACK, args[:1]
+	}
 	if neg || len(args) != 1 {
-		ts.Fatalf("usage: packet ADDRESS:PORT")
+		ts.Fatalf("usage: packet ADDRESS:PORT [ack]")
 	}
 	to, err := netip.ParseAddrPort(args[0])
 	ts.Check(err)
@@ -33,7 +38,7 @@ func sendPacket(ts *testscript.TestScript, neg bool, args []string) {
 		client = netip.MustParseAddr("2001:db8::1")
 	}
 	frame := packet.Eth(lb.MAC{2, 0, 0, 0, 0, 1}, lb.MAC{2, 0, 0, 0, 0, 2}).IP(client, to.Addr()).
-		TCP(40000, to.Port(), packet.SYN).Bytes()
+		TCP(40000, to.Port(), flags).Bytes()
 
 	spec, err := ebpf.LoadCollectionSpec("../dataplane/weir_bpfel.o")
 	ts.Check(err)

@@ -82,6 +82,14 @@ func (e *Environment) note(format string, args ...any) {
 	fmt.Fprintf(e.Stderr, "weir: note: %s\n", fmt.Sprintf(format, args...))
 }
 
+// warn writes what a person has to know of a change: that it takes, or would
+// take, traffic away.
+func (e *Environment) warn(warnings []string) {
+	for _, w := range warnings {
+		fmt.Fprintf(e.Stderr, "weir: warning: %s\n", w)
+	}
+}
+
 // usageError is a command line that is wrong.
 type usageError struct{ message string }
 

@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -81,10 +82,14 @@ func expand(ts *testscript.TestScript, neg bool, args []string) {
 // backends.
 type fakeAgent struct {
 	state, work, pins string
+	mu                sync.Mutex
 	applied           string
+	modes             map[string]lb.Mode // set by command, by label
 }
 
 func (a *fakeAgent) Status() control.Status {
+	a.mu.Lock()
+	defer a.mu.Unlock()
 	own := a.work + "/own.yaml"
 	s := control.Status{
 		Version: "v1.2.3", PID: 4242, Started: time.Now(), Ready: a.state != "starting",
@@ -93,10 +98,15 @@ func (a *fakeAgent) Status() control.Status {
 		},
 		PinPath:    cmp.Or(a.pins, "/sys/fs/bpf/weir"),
 		Interfaces: []control.InterfaceStatus{{Name: "eth0", Index: 2, Mode: dataplane.Native}},
-		Problems:   []string{"backend web/443/tcp/10.0.0.12:8443: connection refused"},
+		Tracking: control.TrackingStatus{
+			Unsteady: 40, Records4: 17, Records6: 6, TableSize: 1048576, Embryonic: 2, Scanned: time.Now(), Scan: 12345678,
+		},
+		Modes:    a.modeStatus(),
+		Problems: []string{"backend web/443/tcp/web-2 (10.0.0.12:8443): connection refused"},
 	}
 	switch a.state {
 	case "starting":
+		s.Tracking = control.TrackingStatus{}
 		s.NotReady = "waiting for the first checks of 2 of 3 targets"
 		s.Interfaces[0] = control.InterfaceStatus{Name: "eth0", Problem: "the interface does not exist"}
 	case "refused":
@@ -110,7 +120,15 @@ func (a *fakeAgent) Snapshot() (*dataplane.Snapshot, error) {
 	if a.state == "broken" {
 		return nil, errors.New("reading slots: bad file descriptor")
 	}
-	return fakeSnapshot(), nil
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	s := fakeSnapshot()
+	for i, b := range s.Backends {
+		if mode, ok := a.modes[b.Label]; ok {
+			s.Backends[i].Mode = mode
+		}
+	}
+	return s, nil
 }
 
 func (a *fakeAgent) Conditions() map[control.BackendKey]control.Condition {
@@ -133,9 +151,12 @@ func (a *fakeAgent) Apply(_ context.Context, name string, data []byte) (control.
 	if err != nil {
 		return control.ApplyReport{}, err
 	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
 	a.applied = name
 	return control.ApplyReport{
-		Hash: file.Hash, Duration: 1234567, Added: 1, Changed: 2, Slots: 30, MapWrites: 40, Warnings: []string{"eth0 is in generic mode"},
+		Hash: file.Hash, Duration: 1234567, Added: 1, Changed: 2, Slots: 30, MapWrites: 40,
+		Warnings: []string{"no backend of web/80/tcp takes new flows: they are dropped"},
 	}, nil
 }
 
@@ -170,7 +191,10 @@ func fakeSnapshot() *dataplane.Snapshot {
 			{ListenerKey: dns, Addresses: dnsAddress, Entry: dataplane.Listener{TableSize: 251, Algorithm: lb.Source}},
 			{
 				ListenerKey: key(), Addresses: web, Entry: dataplane.Listener{ID: 1, TableSize: 251, OnAllDown: lb.AllDownDrop},
-				Backends: 3, Up: 2, Forwarded: forwarded, Dropped: dropped,
+				Backends: 3, Up: 2, Forwarded: forwarded, Dropped: dropped, Unsteady: 40,
+				Tracking: dataplane.TrackingTraffic{
+					New: 5, Record: 4, Previous: 3, Current: 2, Overflow: 1, Broken: [8]uint64{dataplane.Down: 2},
+				},
 			},
 		},
 		Backends: []dataplane.BackendState{

@@ -70,6 +70,12 @@ func (f filter) matches(name []string, alternatives ...string) bool {
 	return true
 }
 
+// ofListener reports whether the filter names a listener, something that has it,
+// or something of it.
+func (f filter) ofListener(key lb.ListenerKey) bool {
+	return filter{parts: f.parts[:min(len(f.parts), 3)]}.matches(listenerName(key))
+}
+
 func listenerName(k lb.ListenerKey) []string {
 	return []string{k.Balancer, strconv.Itoa(int(k.Port)), k.Protocol.String()}
 }

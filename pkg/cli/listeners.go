@@ -17,8 +17,11 @@ func listenersCommand(env *Environment) *cli.Command {
 		Usage:     "list the listeners that the kernel holds, with counters",
 		UsageText: "weir listeners [FLAGS] [BALANCER[/PORT[/PROTO]]]...",
 		Category:  groupLook,
-		Description: `SLOTS is the size of the listener's table. PACKETS and BYTES were forwarded,
-DROPPED packets could not be; weir maps dump reason_counters says why.
+		Description: `SLOTS is the size of the listener's table. UNSTEADY of them were changed not long
+ago, and their flows are looked up, so that none leaves its backend: weir flows
+lists those. PACKETS and BYTES were forwarded, DROPPED packets could not be; weir
+maps dump reason_counters says why. BROKEN packets are of flows that a change took
+their backend from; with -o json there is why, and what decided on the others.
 
 Without an agent the list comes from the pinned maps.
 
@@ -40,15 +43,19 @@ Examples:
 
 func listenerTable(rows []control.ListenerRow) table {
 	t := table{columns: []column{
-		{name: "LISTENER"}, {name: "ADDRESSES"}, {name: "ALGORITHM"}, {name: "SLOTS", right: true}, {name: "ON_ALL_DOWN"},
+		{name: "LISTENER"}, {name: "ADDRESSES"}, {name: "ALGORITHM"}, {name: "SLOTS", right: true},
+		{name: "UNSTEADY", right: true}, {name: "ON_ALL_DOWN"},
 		{name: "BACKENDS", right: true}, {name: "UP", right: true},
 		{name: "PACKETS", right: true}, {name: "BYTES", right: true}, {name: "DROPPED", right: true},
+		{name: "BROKEN", right: true},
 	}}
 	for _, r := range rows {
 		t.rows = append(t.rows, []string{
-			r.Key().String(), orDash(join(r.Addresses, ",")), r.Algorithm.String(), countText(r.TableSize), r.OnAllDown.String(),
+			r.Key().String(), orDash(join(r.Addresses, ",")), r.Algorithm.String(), countText(r.TableSize),
+			countText(r.Unsteady), r.OnAllDown.String(),
 			strconv.Itoa(r.Backends), strconv.Itoa(r.Up),
 			packetsText(r.Forwarded.Packets), bytesText(r.Forwarded.Bytes), packetsText(r.Dropped.Packets),
+			packetsText(r.Tracking.BrokenTotal()),
 		})
 	}
 	return t

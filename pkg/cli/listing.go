@@ -53,26 +53,30 @@ func (e *Environment) read(ctx context.Context, t target, ask func(*control.Clie
 	return state{snapshot: snapshot}, nil
 }
 
-// owns refuses an agent that has other maps than those that were named.
+// owns refuses an agent that has other maps than those that were named. The error
+// of both is ErrNoAgent: of these maps there is none.
 func owns(ctx context.Context, client *control.Client, t target) error {
 	if !t.pinsOnly {
 		return nil
 	}
 	status, err := client.Status(ctx)
 	if err == nil && status.PinPath != filepath.Clean(t.pinPath) {
-		err = control.ErrNoAgent
+		err = fmt.Errorf("%w: the one on %s has its maps under %s", control.ErrNoAgent, t.socket, status.PinPath)
 	}
 	return err
 }
 
-// readPins reads the pinned maps.
+// readPins reads what the pinned maps have of the last configuration.
 func readPins(pinPath string) (*dataplane.Snapshot, error) {
 	tables, err := dataplane.OpenTables(pinPath)
 	if err != nil {
 		return nil, err
 	}
 	snapshot, err := tables.Snapshot()
-	return snapshot, errors.Join(err, tables.Close())
+	if err := errors.Join(err, tables.Close()); err != nil {
+		return nil, err
+	}
+	return control.Configured(snapshot, control.Status{}, nil), nil
 }
 
 // noun is a kind of thing that is listed, in rows of type T.
@@ -175,7 +179,7 @@ func notFound(what string, unused []filter, names []string) error {
 	names = slices.Compact(slices.Sorted(slices.Values(names)))
 	const most = 10
 	if len(names) > most {
-		names = append(names[:most], "...")
+		names = append(slices.Sorted(slices.Values(nearer(unused[0].text, names)[:most])), "...")
 	}
 	return fmt.Errorf("no %s %s: there are %s", what, strings.Join(texts, ", "), strings.Join(names, ", "))
 }

@@ -21,17 +21,24 @@ type backendEntryRow struct {
 	Forward   lb.Forward     `json:"forward"`
 	Weight    uint8          `json:"weight"`
 	Health    lb.Health      `json:"health"`
-	Interface int            `json:"interface"` // 0 while the next hop is unknown
-	Source    string         `json:"source_mac"`
-	Dest      string         `json:"dest_mac"`
-	MTU       int            `json:"mtu"`
-	Counter   uint32         `json:"counter"`
+
+	Unusable   dataplane.Unusable `json:"unusable"`   // why flows have to leave it
+	Mode       lb.Mode            `json:"mode"`       // that is in force
+	Configured lb.Mode            `json:"configured"` // by the configuration
+	ModeSince  uint32             `json:"mode_since"` // in seconds since this host was started
+
+	Interface int    `json:"interface"` // 0 while the next hop is unknown
+	Source    string `json:"source_mac"`
+	Dest      string `json:"dest_mac"`
+	MTU       int    `json:"mtu"`
+	Counter   uint32 `json:"counter"`
 }
 
 func backendEntryColumns() []column {
 	return []column{
 		{name: "INDEX", right: true}, {name: "LISTENER"}, {name: "POOL_INDEX", right: true}, {name: "BACKEND"}, {name: "ADDRESS"},
-		{name: "FORWARD"}, {name: "WEIGHT", right: true}, {name: "HEALTH", colour: healthColour}, {name: "INTERFACE", right: true},
+		{name: "FORWARD"}, {name: "WEIGHT", right: true}, {name: "HEALTH", colour: healthColour},
+		{name: "UNUSABLE"}, {name: "MODE"}, {name: "CONFIGURED"}, {name: "MODE_SINCE", right: true}, {name: "INTERFACE", right: true},
 		{name: "SOURCE_MAC"}, {name: "DEST_MAC"}, {name: "MTU", right: true}, {name: "COUNTER", right: true},
 	}
 }
@@ -39,7 +46,8 @@ func backendEntryColumns() []column {
 func (r backendEntryRow) cells() []string {
 	return []string{
 		countText(r.Index), orDash(r.Listener), countText(r.PoolIndex), orDash(r.Label), r.Address.String(),
-		r.Forward.String(), countText(r.Weight), r.Health.String(), countText(uint32(r.Interface)),
+		r.Forward.String(), countText(r.Weight), r.Health.String(),
+		r.Unusable.String(), r.Mode.String(), r.Configured.String(), countText(r.ModeSince), countText(uint32(r.Interface)),
 		r.Source, r.Dest, countText(uint32(r.MTU)), countText(r.Counter),
 	}
 }
@@ -48,6 +56,7 @@ func (in *inspection) backendEntry(index uint32, b dataplane.Backend) backendEnt
 	row := backendEntryRow{
 		Index: index, Label: in.backendLabels[b.Counter], Address: b.Address, Forward: b.Forward,
 		Weight: b.Weight, Health: b.Health, Counter: b.Counter,
+		Unusable: b.Unusable, Mode: b.Mode, Configured: b.Configured, ModeSince: b.ModeSince,
 		Interface: b.NextHop.Interface, MTU: b.NextHop.MTU,
 		Source: net.HardwareAddr(b.NextHop.Source[:]).String(), Dest: net.HardwareAddr(b.NextHop.Dest[:]).String(),
 	}

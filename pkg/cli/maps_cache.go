@@ -91,7 +91,7 @@ func lookupCache(name string, f dataplane.Family, example string) func(string) (
 	}
 }
 
-// generationRow is the entry of listener_generation.
+// generationRow is the entry of listener_generation, and of flow_generation.
 type generationRow struct {
 	Generation uint32 `json:"generation"`
 }

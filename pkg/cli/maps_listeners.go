@@ -24,20 +24,21 @@ type listenerEntryRow struct {
 	PoolSize  uint32       `json:"pool_size"`
 	Algorithm lb.Algorithm `json:"algorithm"`
 	OnAllDown lb.OnAllDown `json:"on_all_down"`
+	OldTable  bool         `json:"old_table"` // flows without a record go by its entry of old_tables
 }
 
 func listenerEntryColumns() []column {
 	return []column{
 		{name: "KEY"}, {name: "LISTENER"}, {name: "ID", right: true}, {name: "BALANCER_ID", right: true},
 		{name: "FIRST_SLOT", right: true}, {name: "TABLE_SIZE", right: true}, {name: "POOL", right: true},
-		{name: "POOL_SIZE", right: true}, {name: "ALGORITHM"}, {name: "ON_ALL_DOWN"},
+		{name: "POOL_SIZE", right: true}, {name: "ALGORITHM"}, {name: "ON_ALL_DOWN"}, {name: "OLD_TABLE"},
 	}
 }
 
 func (r listenerEntryRow) cells() []string {
 	return []string{
 		r.Key, r.Listener, countText(r.ID), countText(r.Balancer), countText(r.Slots), countText(r.TableSize),
-		countText(r.Pool), countText(r.PoolSize), r.Algorithm.String(), r.OnAllDown.String(),
+		countText(r.Pool), countText(r.PoolSize), r.Algorithm.String(), r.OnAllDown.String(), yesText(r.OldTable),
 	}
 }
 
@@ -46,7 +47,7 @@ func (in *inspection) listenerEntry(k dataplane.ListenerKey, l dataplane.Listene
 	return listenerEntryRow{
 		Key: entryKeyText(k), Listener: in.listenerNames[l.ID], ID: l.ID, Balancer: l.Balancer,
 		Slots: l.Slots, TableSize: l.TableSize, Pool: l.Pool, PoolSize: l.PoolSize,
-		Algorithm: l.Algorithm, OnAllDown: l.OnAllDown,
+		Algorithm: l.Algorithm, OnAllDown: l.OnAllDown, OldTable: l.OldTable,
 	}
 }
 

@@ -17,7 +17,7 @@ func mapsLookupCommand(env *Environment) *cli.Command {
 		Description: `Exits with 1 if the map has no such entry.
 
 What KEY is, for each map, and an example:
-  ` + mapHelp(func(v mapView) string { return fmt.Sprintf("%-32s %s", v.key, v.example) }) + `
+  ` + mapHelp(func(v mapView) string { return fmt.Sprintf("%-35s %s", v.key, v.example) }) + `
 
 Example:
   weir maps lookup slots web/443/tcp/17`,

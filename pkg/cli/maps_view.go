@@ -5,6 +5,7 @@ package cli
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/weirlb/weir/pkg/dataplane"
@@ -24,6 +25,13 @@ type mapView struct {
 
 // mapViews returns the views of all maps, sorted by name.
 func mapViews() []mapView {
+	views := slices.Concat(steadyViews(), trackingViews())
+	slices.SortFunc(views, func(a, b mapView) int { return strings.Compare(a.name, b.name) })
+	return views
+}
+
+// steadyViews are those of the maps that any packet may meet.
+func steadyViews() []mapView {
 	return []mapView{
 		{
 			name: "backend_counters", what: "packets and bytes by backend",
@@ -89,6 +97,53 @@ func mapViews() []mapView {
 			name: "vips", what: "addresses of balancers",
 			key: "ADDRESS", example: "203.0.113.10",
 			dump: dumpVIPs, lookup: lookupVIP,
+		},
+	}
+}
+
+// trackingViews are those of the maps that only packets in slots meet that are
+// not steady.
+func trackingViews() []mapView {
+	return []mapView{
+		{
+			name: "embryonic", what: "backends of flows of which only SYNs were seen, by a hash of the flow",
+			key: "INDEX", example: "17",
+			dump: dumpEmbryonic, lookup: lookupNumber("embryonic", "17", findEmbryonic),
+		},
+		{
+			name: "flow_cache", what: "what each CPU keeps of flows4 and flows6",
+			key: "CLIENT:PORT,ADDRESS:PORT/PROTO", example: flow4Example,
+			dump: dumpFlowCache, lookup: lookupFlowCache,
+		},
+		{
+			name: "flow_clock", what: "milliseconds during which there was an agent: the clock of flows",
+			key: "0", example: "0",
+			dump: dumpFlowClock, lookup: lookupNumber("flow_clock", "0", findFlowClock),
+		},
+		{
+			name: "flow_generation", what: "a number that goes up with each change of a record, and with the clock",
+			key: "0", example: "0",
+			dump: dumpFlowGeneration, lookup: lookupNumber("flow_generation", "0", findFlowGeneration),
+		},
+		{
+			name: "flows4", what: "backends of the IPv4 flows that a change puts at risk",
+			key: "CLIENT:PORT,ADDRESS:PORT/PROTO", example: flow4Example,
+			dump: dumpFlows4, lookup: lookupFlow("flows4", dataplane.IPv4, flow4Example),
+		},
+		{
+			name: "flows6", what: "backends of the IPv6 flows that a change puts at risk",
+			key: "[CLIENT]:PORT,[ADDRESS]:PORT/PROTO", example: flow6Example,
+			dump: dumpFlows6, lookup: lookupFlow("flows6", dataplane.IPv6, flow6Example),
+		},
+		{
+			name: "old_tables", what: "the tables that listeners had before, while flows may go by them",
+			key: "BALANCER/PORT/PROTO", example: "web/443/tcp",
+			dump: dumpOldTables, lookup: lookupOldTable,
+		},
+		{
+			name: "tracking_counters", what: "packets of slots that are not steady, by what decided on them",
+			key: "BALANCER/PORT/PROTO", example: "web/443/tcp",
+			dump: dumpTrackingCounters, lookup: lookupTrackingCounter,
 		},
 	}
 }

@@ -42,10 +42,14 @@ func outputFormat(c *cli.Context) (format, error) {
 type listing struct {
 	value any // what JSON and YAML show
 	table table
+	long  *longListing // in place of both, if there may be very many rows
 }
 
 // write writes a listing to Stdout.
 func (e *Environment) write(f format, l listing) error {
+	if l.long != nil {
+		return e.writeLong(f, *l.long)
+	}
 	var text string
 	var err error
 	switch f {

@@ -47,6 +47,7 @@ func scriptCommands() map[string]func(*testscript.TestScript, bool, []string) {
 	return map[string]func(*testscript.TestScript, bool, []string){
 		"fakeagent": startFakeAgent, "exits": exits, "expand": expand,
 		"packet": sendPacket, "listener": changeListener, "bucket": spendAnswers,
+		"recordflows": recordFlows, "moveslots": moveSlots, "embryonic": firstEmbryonic,
 	}
 }
 

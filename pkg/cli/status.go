@@ -65,9 +65,6 @@ type attachment struct {
 // agent serves no traffic.
 func (e *Environment) status(ctx context.Context, t target, f format) error {
 	report, err := e.agentStatus(ctx, t)
-	if errors.Is(err, control.ErrNoAgent) && t.pinsOnly {
-		err = fmt.Errorf("%w; --pin-path says where maps are: name the socket of their agent by --socket, or its file by --config", err)
-	}
 	if errors.Is(err, control.ErrNoAgent) && !t.socketOnly {
 		return errors.Join(e.pinnedStatus(t, f), err)
 	}
@@ -86,13 +83,13 @@ func (e *Environment) status(ctx context.Context, t target, f format) error {
 // agentStatus asks the agent. With an error the report has what it said until
 // then.
 func (e *Environment) agentStatus(ctx context.Context, t target) (statusReport, error) {
-	client := e.client(t)
-	status, err := client.Status(ctx)
+	client, err := e.owner(ctx, t)
 	if err != nil {
 		return statusReport{}, err
 	}
-	if err := owns(ctx, client, t); err != nil {
-		return statusReport{}, fmt.Errorf("%w: the one on %s has its maps under %s", err, t.socket, status.PinPath)
+	status, err := client.Status(ctx)
+	if err != nil {
+		return statusReport{}, err
 	}
 	balancers, err := client.Balancers(ctx)
 	report := statusReport{Agent: &status, Attached: []attachment{}, Balancers: append([]control.BalancerRow{}, balancers...)}
@@ -110,6 +107,7 @@ func (e *Environment) agentStatus(ctx context.Context, t target) (statusReport, 
 	}
 	backends, err := client.Backends(ctx)
 	status.Problems = append(status.Problems, listenerProblems(listeners, backends)...)
+	status.Problems = append(status.Problems, tableProblems(status.Tracking, listeners)...)
 	return report, err
 }
 
@@ -131,10 +129,30 @@ func listenerProblems(listeners []control.ListenerRow, backends []control.Backen
 		c := counts[l.Key()]
 		switch {
 		case c.takes == 0:
-			problems = append(problems, fmt.Sprintf("listener %s: no backend takes traffic", l.Key()))
+			problems = append(problems, fmt.Sprintf("listener %s: no backend takes new flows", l.Key()))
 		case c.up == 0 && l.OnAllDown == lb.AllDownOpen:
 			problems = append(problems, fmt.Sprintf("listener %s: no backend is up; on_all_down: open sends to all of them", l.Key()))
 		}
+	}
+	return problems
+}
+
+// tableProblems says where records of flows have found no room, and whether there
+// is any.
+func tableProblems(t control.TrackingStatus, listeners []control.ListenerRow) (problems []string) {
+	const remedy = "what is not recorded may break when slots settle: raise agent.flow_table_size, see docs/tracking.md"
+	for _, l := range listeners {
+		n, before := l.Tracking.Overflow, t.OverflowBefore[l.Key().String()]
+		if n >= before { // else the counter began anew
+			n -= before
+		}
+		if n > 0 {
+			problems = append(problems, fmt.Sprintf("listener %s: %s found no room for a record since the agent started; %s",
+				l.Key(), plural(int(n), "packet"), remedy))
+		}
+	}
+	if records := max(t.Records4, t.Records6); t.TableSize > 0 && records >= int(t.TableSize) {
+		problems = append(problems, fmt.Sprintf("the flow table is full, with %d records of %d; %s", records, t.TableSize, remedy))
 	}
 	return problems
 }
@@ -180,6 +198,10 @@ func (e *Environment) statusText(r statusReport) string {
 	e.interfacesText(r, line)
 	b.WriteString("\n")
 	b.WriteString(balancerTable(r.Balancers).text(e.colours()))
+	if r.Agent != nil && len(r.Agent.Modes) > 0 {
+		b.WriteString("\nMODES SET BY COMMAND, until the configuration changes them\n")
+		b.WriteString(modeTable(r.Agent.Modes).text(e.colours()))
+	}
 	if r.Agent != nil && len(r.Agent.Problems) > 0 {
 		b.WriteString("\nPROBLEMS\n")
 		for _, p := range r.Agent.Problems {
@@ -207,6 +229,43 @@ func (e *Environment) agentText(s *control.Status, line func(name, format string
 		line("reload", "%s, REFUSED: %s", timeText(s.Config.LastReload), strings.ReplaceAll(s.Config.Error, "\n", "; "))
 	}
 	line("pins", "%s", orDash(s.PinPath))
+	tracking := "-" // nothing is known before traffic is served
+	if s.Ready {
+		tracking = e.trackingText(s.Tracking)
+	}
+	line("tracking", "%s", tracking)
+}
+
+// trackingText is no finer in its times than two looks in a row should show.
+func (e *Environment) trackingText(t control.TrackingStatus) string {
+	slots := "all slots steady"
+	if t.Unsteady > 0 {
+		slots = plural(int(t.Unsteady), "slot") + " unsteady"
+	}
+	scan := "not scanned yet"
+	if !t.Scanned.IsZero() {
+		took := "less than 1ms"
+		if t.Scan >= time.Millisecond {
+			took = t.Scan.Round(time.Millisecond).String()
+		}
+		scan = fmt.Sprintf("last scan %s ago, in %s", uptimeText(e.Now().Sub(t.Scanned)), took)
+	}
+	return fmt.Sprintf("%s; records: %d IPv4, %d IPv6, of %d each; %d embryonic; %s",
+		slots, t.Records4, t.Records6, t.TableSize, t.Embryonic, scan)
+}
+
+// modeTable lists modes that commands have set.
+func modeTable(modes []control.ModeStatus) table {
+	t := table{columns: []column{
+		{name: "LISTENER"}, {name: "BACKEND"}, {name: "ADDRESS"}, {name: "MODE"}, {name: "CONFIGURED"}, {name: "SINCE"},
+	}}
+	for _, m := range modes {
+		key := lb.ListenerKey{Balancer: m.Balancer, Port: m.Port, Protocol: m.Protocol}
+		t.rows = append(t.rows, []string{
+			key.String(), m.Backend, m.Address.String(), m.Mode.String(), m.Configured.String(), timeText(m.Since),
+		})
+	}
+	return t
 }
 
 func (e *Environment) interfacesText(r statusReport, line func(name, format string, args ...any)) {

@@ -26,39 +26,50 @@ type column struct {
 // text returns the table with a header, two spaces between columns, and
 // nothing behind the last.
 func (t table) text(colours bool) string {
-	widths := make([]int, len(t.columns))
-	header := make([]string, len(t.columns))
-	for i, c := range t.columns {
-		header[i] = c.name
-		widths[i] = len(c.name)
-		for _, row := range t.rows {
-			widths[i] = max(widths[i], utf8.RuneCountInString(row[i]))
-		}
+	header, widths := headerOf(t.columns)
+	for _, row := range t.rows {
+		widen(widths, row)
 	}
 	var b strings.Builder
-	t.line(&b, header, widths, false)
+	b.WriteString(tableLine(t.columns, header, widths, false))
 	for _, row := range t.rows {
-		t.line(&b, row, widths, colours)
+		b.WriteString(tableLine(t.columns, row, widths, colours))
 	}
 	return b.String()
 }
 
-func (t table) line(b *strings.Builder, cells []string, widths []int, colours bool) {
+// headerOf returns the first line of a table, and the widths that it takes.
+func headerOf(columns []column) (header []string, widths []int) {
+	for _, c := range columns {
+		header, widths = append(header, c.name), append(widths, len(c.name))
+	}
+	return header, widths
+}
+
+// widen makes room for a row.
+func widen(widths []int, row []string) {
+	for i, cell := range row {
+		widths[i] = max(widths[i], utf8.RuneCountInString(cell))
+	}
+}
+
+// tableLine returns a row of a table as a line of text.
+func tableLine(columns []column, cells []string, widths []int, colours bool) string {
 	var line strings.Builder
 	for i, cell := range cells {
 		if i > 0 {
 			line.WriteString("  ")
 		}
 		pad := strings.Repeat(" ", widths[i]-utf8.RuneCountInString(cell))
-		if colour := t.columns[i].colour; colours && colour != nil {
+		if colour := columns[i].colour; colours && colour != nil {
 			cell = colour(cell)
 		}
-		if t.columns[i].right {
+		if columns[i].right {
 			cell, pad = pad, cell
 		}
 		line.WriteString(cell + pad)
 	}
-	b.WriteString(strings.TrimRight(line.String(), " ") + "\n")
+	return strings.TrimRight(line.String(), " ") + "\n"
 }
 
 // Colours of a terminal.

@@ -107,5 +107,16 @@ func (t target) or(socket, pinPath string) target {
 	return t
 }
 
+// owner returns a client of the agent of a target, and refuses one that has other
+// maps than those that the command line names.
+func (e *Environment) owner(ctx context.Context, t target) (*control.Client, error) {
+	client := e.client(t)
+	err := owns(ctx, client, t)
+	if errors.Is(err, control.ErrNoAgent) {
+		err = fmt.Errorf("%w; --pin-path says where maps are: name the socket of their agent by --socket, or its file by --config", err)
+	}
+	return client, err
+}
+
 // client returns a client of the agent.
 func (e *Environment) client(t target) *control.Client { return control.NewClient(t.socket, e.Dial) }

@@ -74,7 +74,7 @@ func TestListenerProblems(t *testing.T) {
 	}
 	want := []string{
 		"listener all-down/80/tcp: no backend is up; on_all_down: open sends to all of them",
-		"listener closed/80/tcp: no backend takes traffic", "listener empty/80/tcp: no backend takes traffic",
+		"listener closed/80/tcp: no backend takes new flows", "listener empty/80/tcp: no backend takes new flows",
 	}
 	if diff := cmp.Diff(want, listenerProblems(listeners, backends)); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
@@ -99,6 +99,57 @@ func TestNumbers(t *testing.T) {
 	}
 	if got := percentText(1, 3) + percentText(0, 0); got != "33.3%0.0%" {
 		t.Errorf("percentText: %q", got)
+	}
+}
+
+func TestTableProblems(t *testing.T) {
+	listener := func(port uint16, overflow uint64) control.ListenerRow {
+		return control.ListenerRow{Balancer: "web", Port: port, Protocol: lb.TCP, Tracking: control.TrackingRow{Overflow: overflow}}
+	}
+	const remedy = "what is not recorded may break when slots settle: raise agent.flow_table_size, see docs/tracking.md"
+	status := control.TrackingStatus{
+		TableSize: 1024, Records4: 1023, Records6: 1024, OverflowBefore: map[string]uint64{"web/1/tcp": 5, "web/2/tcp": 5, "web/3/tcp": 5},
+	}
+	got := tableProblems(status, []control.ListenerRow{listener(1, 5), listener(2, 6), listener(3, 2), listener(4, 3), listener(5, 0)})
+	want := []string{
+		"listener web/2/tcp: 1 packet found no room for a record since the agent started; " + remedy,
+		"listener web/3/tcp: 2 packets found no room for a record since the agent started; " + remedy,
+		"listener web/4/tcp: 3 packets found no room for a record since the agent started; " + remedy,
+		"the flow table is full, with 1024 records of 1024; " + remedy,
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	if got := tableProblems(control.TrackingStatus{}, nil); got != nil {
+		t.Errorf("of an agent that does not say: %q", got)
+	}
+}
+
+func TestModeText(t *testing.T) {
+	report := control.ModeReport{
+		Balancer: "web", Port: 443, Protocol: lb.TCP, Backend: "web-2", Address: netip.MustParseAddrPort("10.0.0.12:8443"),
+		Before: lb.ModeReject, Mode: lb.ModeBackup, Configured: lb.ModeBackup,
+	}
+	const want = "web/443/tcp/web-2 (10.0.0.12:8443): was reject, is backup now; 0 slots changed; " +
+		"a backup as the configuration says, which weir accept gives back as one\n"
+	if got := modeText(report); got != want {
+		t.Errorf("got  %swant %s", got, want)
+	}
+}
+
+func TestTrackingText(t *testing.T) {
+	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	env := &Environment{Now: func() time.Time { return now }}
+	for want, status := range map[string]control.TrackingStatus{
+		"all slots steady; records: 0 IPv4, 0 IPv6, of 1000 each; 0 embryonic; not scanned yet": {TableSize: 1000},
+		"1 slot unsteady; records: 3 IPv4, 2 IPv6, of 1000 each; 4 embryonic; last scan 2m ago, in less than 1ms": {
+			Unsteady: 1, Records4: 3, Records6: 2, TableSize: 1000, Embryonic: 4,
+			Scanned: now.Add(-2 * time.Minute), Scan: 40 * time.Microsecond,
+		},
+	} {
+		if got := env.trackingText(status); got != want {
+			t.Errorf("got  %s\nwant %s", got, want)
+		}
 	}
 }
 

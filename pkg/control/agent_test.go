@@ -27,6 +27,11 @@ type fakeAgent struct {
 	report      ApplyReport
 	applyErr    error
 	applied     map[string]string // data by name
+	planReport  PlanReport
+	planned     map[string]string // data by name
+	modeReport  ModeReport
+	modeErr     error
+	modes       []ModeChange
 }
 
 func (a *fakeAgent) Status() Status { return a.status }
@@ -45,6 +50,23 @@ func (a *fakeAgent) Apply(_ context.Context, name string, data []byte) (ApplyRep
 	return a.report, a.applyErr
 }
 
+func (a *fakeAgent) Plan(_ context.Context, name string, data []byte) (PlanReport, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.planned == nil {
+		a.planned = make(map[string]string)
+	}
+	a.planned[name] = string(data)
+	return a.planReport, a.applyErr
+}
+
+func (a *fakeAgent) SetMode(_ context.Context, change ModeChange) (ModeReport, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.modes = append(a.modes, change)
+	return a.modeReport, a.modeErr
+}
+
 // webAgent has one balancer with one listener and two backends, of which the
 // second is down and has no next hop.
 func webAgent() *fakeAgent {
@@ -53,7 +75,8 @@ func webAgent() *fakeAgent {
 	forwarded, dropped := dataplane.Traffic{Packets: 12, Bytes: 3456}, dataplane.Traffic{Packets: 1, Bytes: 60}
 	addresses := []netip.Addr{netip.MustParseAddr("203.0.113.10"), netip.MustParseAddr("2001:db8::10")}
 	return &fakeAgent{
-		status: Status{Version: "v1", PID: 42, Started: time.Unix(1_700_000_000, 0).UTC(), Ready: true},
+		status: Status{Version: "v1", PID: 42, Started: time.Unix(1_700_000_000, 0).UTC(), Ready: true,
+			Tracking: TrackingStatus{Unsteady: 40, TableSize: 1024}},
 		snapshot: &dataplane.Snapshot{
 			Balancers: []dataplane.BalancerState{{
 				Label: "web", Addresses: addresses, Listeners: 1, Backends: 2, Up: 1,
@@ -62,7 +85,11 @@ func webAgent() *fakeAgent {
 			Listeners: []dataplane.ListenerState{{
 				ListenerKey: key, Addresses: addresses,
 				Entry:    dataplane.Listener{TableSize: 251, Algorithm: lb.Source, OnAllDown: lb.AllDownDrop},
-				Backends: 2, Up: 1, Forwarded: forwarded, Dropped: dropped,
+				Backends: 2, Up: 1, Forwarded: forwarded, Dropped: dropped, Unsteady: 40,
+				Tracking: dataplane.TrackingTraffic{
+					New: 5, Record: 4, Previous: 2, Current: 1, Overflow: 3,
+					Broken: [8]uint64{dataplane.Removed: 1},
+				},
 			}},
 			Backends: []dataplane.BackendState{{
 				Listener: key, Label: "web-1", Index: 1, Slots: 251, TableSize: 251, Traffic: forwarded,
@@ -72,7 +99,9 @@ func webAgent() *fakeAgent {
 				},
 			}, {
 				Listener: key, Label: "web-2", Index: 2, TableSize: 251,
-				Backend: dataplane.Backend{Address: down, Forward: lb.IPIP, Weight: 50, Health: lb.HealthDown},
+				Backend: dataplane.Backend{
+					Address: down, Forward: lb.IPIP, Weight: 50, Health: lb.HealthDown, Mode: lb.ModeDrain,
+				},
 			}},
 		},
 		conditions: map[BackendKey]Condition{

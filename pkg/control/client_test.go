@@ -6,6 +6,7 @@ package control
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -21,6 +22,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/weirlb/weir/pkg/config"
+	"github.com/weirlb/weir/pkg/lb"
 )
 
 func TestClientGetsWhatTheAgentHas(t *testing.T) {
@@ -40,7 +42,7 @@ func TestClientGetsWhatTheAgentHas(t *testing.T) {
 	}
 	status, err := client.Status(ctx)
 	want := agent.status
-	want.Interfaces, want.Problems = []InterfaceStatus{}, []string{}
+	want.Interfaces, want.Modes, want.Problems = []InterfaceStatus{}, []ModeStatus{}, []string{}
 	compare("status", want, status, err)
 	balancers, err := client.Balancers(ctx)
 	compare("balancers", BalancerRows(agent.snapshot), balancers, err)
@@ -59,6 +61,40 @@ func TestClientGetsWhatTheAgentHas(t *testing.T) {
 	compare("applied", map[string]string{name: "agent: {}\n"}, agent.applied, nil)
 	_, err = client.Apply(ctx, "empty", nil)
 	compare("applied", "", agent.applied["empty"], err)
+
+	agent.planReport = PlanReport{Hash: "abc", Listeners: []ListenerPlan{}, Warnings: []string{"slow"}}
+	plan, err := client.Plan(ctx, name, []byte("agent: {}\n"))
+	compare("plan", agent.planReport, plan, err)
+	compare("planned", map[string]string{name: "agent: {}\n"}, agent.planned, nil)
+
+	agent.modeReport = ModeReport{
+		Balancer: "web", Port: 443, Protocol: lb.TCP, Backend: "web-2", Address: netip.MustParseAddrPort("10.0.0.12:8443"),
+		Before: lb.ModeDrain, Mode: lb.ModeReject, Configured: lb.ModeBackup, Slots: 7,
+	}
+	change := ModeChange{Balancer: "web", Port: 443, Protocol: lb.TCP, Backend: "10.0.0.12:8443", Mode: lb.ModeReject}
+	mode, err := client.SetMode(ctx, change)
+	compare("mode", agent.modeReport, mode, err)
+	compare("modes", []ModeChange{change}, agent.modes, nil)
+}
+
+// Whoever names a backend that is not there finds out by the kind of the error.
+func TestClientMissesBackend(t *testing.T) {
+	agent := webAgent()
+	client := NewClient(serve(t, agent), dial)
+	agent.modeErr = fmt.Errorf("web/443/tcp/web-9: %w", ErrNoBackend)
+	_, err := client.SetMode(t.Context(), ModeChange{Balancer: "web", Port: 443, Protocol: lb.TCP, Backend: "web-9"})
+	if !errors.Is(err, ErrNoBackend) || !strings.HasSuffix(err.Error(), ": web/443/tcp/web-9: no such backend") {
+		t.Errorf("got %v, want ErrNoBackend in the agent's words", err)
+	}
+	_, err = client.SetMode(t.Context(), ModeChange{Balancer: "web", Port: 443, Protocol: lb.TCP, Backend: "web-1", Mode: lb.ModeBackup})
+	if errors.Is(err, ErrNoBackend) || err == nil || !strings.Contains(err.Error(), "cannot be set by command") {
+		t.Errorf("got %v, want that this mode cannot be set", err)
+	}
+	// An agent of a version that knows no such command has no such path.
+	_, err = NewClient(otherHTTP(t, 404, `{"error":"no such path"}`), dial).SetMode(t.Context(), ModeChange{})
+	if errors.Is(err, ErrNoBackend) || err == nil {
+		t.Errorf("got %v, want another error", err)
+	}
 }
 
 func TestClientGetsMistakes(t *testing.T) {
@@ -68,13 +104,17 @@ func TestClientGetsMistakes(t *testing.T) {
 	}
 	agent := webAgent()
 	agent.applyErr = mistakes
-	_, err := NewClient(serve(t, agent), dial).Apply(t.Context(), "a.yaml", []byte("x"))
-	var got config.Errors
-	if !errors.As(err, &got) {
-		t.Fatalf("got %v, want config.Errors", err)
-	}
-	if diff := cmp.Diff(mistakes, got); diff != "" {
-		t.Errorf("(-want +got):\n%s", diff)
+	client := NewClient(serve(t, agent), dial)
+	_, applyErr := client.Apply(t.Context(), "a.yaml", []byte("x"))
+	_, planErr := client.Plan(t.Context(), "a.yaml", []byte("x"))
+	for _, err := range []error{applyErr, planErr} {
+		var got config.Errors
+		if !errors.As(err, &got) {
+			t.Fatalf("got %v, want config.Errors", err)
+		}
+		if diff := cmp.Diff(mistakes, got); diff != "" {
+			t.Errorf("(-want +got):\n%s", diff)
+		}
 	}
 }
 
@@ -122,10 +162,41 @@ func TestClientStopsWaiting(t *testing.T) {
 	}
 }
 
+// An agent that hangs is given up.
+func TestClientGivesUp(t *testing.T) {
+	const socket = "/run/weir/weir.sock"
+	hang := func(ctx context.Context, _ string) (net.Conn, error) {
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
+	client := NewClient(socket, hang)
+	client.reading, client.changing = time.Millisecond, 2*time.Millisecond
+	_, statusErr := client.Status(t.Context())
+	_, planErr := client.Plan(t.Context(), "a.yaml", nil)
+	_, applyErr := client.Apply(t.Context(), "a.yaml", nil)
+	_, modeErr := client.SetMode(t.Context(), ModeChange{})
+	said := "the agent on " + socket + " has not answered within "
+	for _, test := range []struct {
+		err  error
+		want string
+	}{
+		{statusErr, said + "1ms"}, {planErr, said + "2ms"},
+		{applyErr, said + "2ms; it may still do what it was asked"}, {modeErr, said + "2ms; it may still do what it was asked"},
+	} {
+		if test.err == nil || test.err.Error() != test.want {
+			t.Errorf("got %v, want %s", test.err, test.want)
+		}
+	}
+}
+
 func TestClientRefusesWhatTheAgentWould(t *testing.T) {
-	_, err := NewClient("/nonexistent", dial).Apply(t.Context(), "big.yaml", make([]byte, MaxConfigSize+1))
-	if want := "big.yaml has 16777217 bytes, and a configuration at most 16 MiB"; err == nil || err.Error() != want {
-		t.Errorf("got %v, want %s", err, want)
+	client, big := NewClient("/nonexistent", dial), make([]byte, MaxConfigSize+1)
+	_, applyErr := client.Apply(t.Context(), "big.yaml", big)
+	_, planErr := client.Plan(t.Context(), "big.yaml", big)
+	for _, err := range []error{applyErr, planErr} {
+		if want := "big.yaml has 16777217 bytes, and a configuration at most 16 MiB"; err == nil || err.Error() != want {
+			t.Errorf("got %v, want %s", err, want)
+		}
 	}
 }
 

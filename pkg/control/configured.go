@@ -10,14 +10,15 @@ import (
 	"github.com/weirlb/weir/pkg/lb"
 )
 
-// Configured returns the part of a snapshot that the running configuration has,
-// by the agent's conditions, which have exactly its backends. An entry on its
-// way out stays in the kernel's tables for a moment after it has lost its slots,
-// and nothing there tells it from one that is down. An agent that is not ready
-// has no running configuration yet, so all that the kernel holds is returned.
+// Configured returns the part of a snapshot that the running configuration has.
+// The agent's conditions have exactly its backends. A backend that was removed
+// stays in the kernel's tables as long as flows may refer to it, and so does an
+// entry whose way of forwarding changed. Without an agent, and with one that is
+// not ready and has no running configuration yet, the entries themselves say
+// which of them were removed.
 func Configured(s *dataplane.Snapshot, status Status, conditions map[BackendKey]Condition) *dataplane.Snapshot {
-	if !status.Ready || conditions == nil {
-		return s
+	if !status.Ready {
+		conditions = nil
 	}
 	out := &dataplane.Snapshot{
 		Balancers: slices.Clone(s.Balancers), Listeners: slices.Clone(s.Listeners),
@@ -45,9 +46,15 @@ func Configured(s *dataplane.Snapshot, status Status, conditions map[BackendKey]
 }
 
 // configuredBackends returns the backends that have a condition, with the
-// health that it says. A pool has an address twice while the way to it changes:
-// they are one here, the one that gets more of the traffic.
+// health that it says; without conditions, those that were not removed. A pool
+// has an address twice while the way to it changes: they are one here, the one
+// that stays or gets more of the traffic.
 func configuredBackends(backends []dataplane.BackendState, conditions map[BackendKey]Condition) []dataplane.BackendState {
+	if conditions == nil {
+		return slices.DeleteFunc(slices.Clone(backends), func(b dataplane.BackendState) bool {
+			return b.Unusable == dataplane.Removed
+		})
+	}
 	var out []dataplane.BackendState
 	seen := make(map[BackendKey]int) // index in out
 	for _, b := range backends {
@@ -64,7 +71,7 @@ func configuredBackends(backends []dataplane.BackendState, conditions map[Backen
 			continue
 		}
 		slots, traffic := out[i].Slots+b.Slots, out[i].Traffic.Add(b.Traffic)
-		if b.Slots > out[i].Slots {
+		if stays := out[i].Unusable != dataplane.Removed; !stays || b.Unusable != dataplane.Removed && b.Slots > out[i].Slots {
 			out[i] = b
 		}
 		out[i].Slots, out[i].Traffic = slots, traffic

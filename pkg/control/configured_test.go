@@ -59,3 +59,28 @@ func TestConfiguredBeforeReady(t *testing.T) {
 		t.Errorf("%d backends, want all 2", len(got.Backends))
 	}
 }
+
+// Without conditions the entries say themselves that they were removed.
+func TestConfiguredWithoutAgent(t *testing.T) {
+	agent := webAgent()
+	leaving(agent)
+	agent.snapshot.Backends[0].Unusable = dataplane.Removed
+	agent.snapshot.Backends[1].Unusable = dataplane.Removed
+	got := Configured(agent.snapshot, Status{}, nil)
+	if len(got.Backends) != 2 || got.Listeners[0].Backends != 2 || got.Balancers[0].Backends != 2 {
+		t.Errorf("%d backends, %d in the listener, %d in the balancer; want 2", len(got.Backends), got.Listeners[0].Backends, got.Balancers[0].Backends)
+	}
+}
+
+// Of two entries of an address the one that stays is shown, though it may have
+// no slot either.
+func TestConfiguredShowsWhatStays(t *testing.T) {
+	agent := webAgent()
+	leaving(agent)
+	left := &agent.snapshot.Backends[1]
+	left.Unusable, left.Slots = dataplane.Removed, 252
+	got := Configured(agent.snapshot, agent.status, agent.conditions)
+	if b := got.Backends[0]; b.Forward != lb.IPIP || b.Slots != 251+252 {
+		t.Errorf("got %+v, want the entry of ipip with the slots of both", b)
+	}
+}

@@ -32,10 +32,46 @@ type ListenerRow struct {
 	Algorithm lb.Algorithm      `json:"algorithm"`
 	TableSize uint32            `json:"table_size"` // slots
 	OnAllDown lb.OnAllDown      `json:"on_all_down"`
+	Unsteady  uint32            `json:"slots_unsteady"` // whose flows are looked up
 	Backends  int               `json:"backends"`
 	Up        int               `json:"backends_up"`
 	Forwarded dataplane.Traffic `json:"forwarded"`
 	Dropped   dataplane.Traffic `json:"dropped"`
+	Tracking  TrackingRow       `json:"tracking"`
+}
+
+// TrackingRow counts the packets of a listener whose slots were not steady, by
+// what decided on their backend.
+type TrackingRow struct {
+	New      uint64 `json:"new"`      // first packets of flows: the newest table
+	Record   uint64 `json:"record"`   // the record of their flow
+	Previous uint64 `json:"previous"` // no record: where their slot led before
+	Current  uint64 `json:"current"`  // where it leads now, as the other is unusable
+
+	// Of Current, the packets of known flows that had to change backends, by
+	// why they had to leave. Every reason is there.
+	Broken   map[dataplane.Unusable]uint64 `json:"broken"`
+	Overflow uint64                        `json:"overflow"` // packets that needed a record and found no room
+}
+
+// BrokenTotal returns how many packets of known flows had to change backends.
+func (r TrackingRow) BrokenTotal() (n uint64) {
+	for _, b := range r.Broken {
+		n += b
+	}
+	return n
+}
+
+// Tracking returns the row of a listener's tracking.
+func Tracking(t dataplane.TrackingTraffic) TrackingRow {
+	row := TrackingRow{
+		New: t.New, Record: t.Record, Previous: t.Previous, Current: t.Current,
+		Broken: make(map[dataplane.Unusable]uint64), Overflow: t.Overflow,
+	}
+	for _, why := range dataplane.Unusables() {
+		row.Broken[why] = t.Broken[why]
+	}
+	return row
 }
 
 // Key returns the name of the listener.
@@ -45,20 +81,22 @@ func (r ListenerRow) Key() lb.ListenerKey {
 
 // BackendRow is a backend of a listener in a listing.
 type BackendRow struct {
-	Balancer  string            `json:"balancer"`
-	Port      uint16            `json:"port"`
-	Protocol  lb.Protocol       `json:"protocol"`
-	Label     string            `json:"label"`
-	Address   netip.AddrPort    `json:"address"`
-	Forward   lb.Forward        `json:"forward"`
-	Weight    uint8             `json:"weight"`
-	Health    lb.Health         `json:"health"`
-	Since     time.Time         `json:"since,omitzero"` // of that health; only an agent knows
-	Problem   string            `json:"problem,omitempty"`
-	Slots     uint32            `json:"slots"`      // that lead to the backend
-	TableSize uint32            `json:"table_size"` // slots of the listener
-	Forwarded dataplane.Traffic `json:"forwarded"`
-	NextHop   *NextHopRow       `json:"next_hop,omitempty"` // absent while unknown
+	Balancer   string            `json:"balancer"`
+	Port       uint16            `json:"port"`
+	Protocol   lb.Protocol       `json:"protocol"`
+	Label      string            `json:"label"`
+	Address    netip.AddrPort    `json:"address"`
+	Forward    lb.Forward        `json:"forward"`
+	Weight     uint8             `json:"weight"`
+	Mode       lb.Mode           `json:"mode"`       // that is in force
+	Configured lb.Mode           `json:"configured"` // Mode was set by command if this differs
+	Health     lb.Health         `json:"health"`
+	Since      time.Time         `json:"since,omitzero"` // of that health; only an agent knows
+	Problem    string            `json:"problem,omitempty"`
+	Slots      uint32            `json:"slots"`      // that lead to the backend
+	TableSize  uint32            `json:"table_size"` // slots of the listener
+	Forwarded  dataplane.Traffic `json:"forwarded"`
+	NextHop    *NextHopRow       `json:"next_hop,omitempty"` // absent while unknown
 
 	// What changes with every check is for metrics, and not sent: two listings
 	// of the same state are the same. nil without an agent.
@@ -107,7 +145,8 @@ func ListenerRows(s *dataplane.Snapshot) []ListenerRow {
 		rows = append(rows, ListenerRow{
 			Balancer: l.Balancer, Port: l.Port, Protocol: l.Protocol, Addresses: addresses(l.Addresses),
 			Algorithm: l.Entry.Algorithm, TableSize: l.Entry.TableSize, OnAllDown: l.Entry.OnAllDown,
-			Backends: l.Backends, Up: l.Up, Forwarded: l.Forwarded, Dropped: l.Dropped,
+			Unsteady: l.Unsteady, Backends: l.Backends, Up: l.Up,
+			Forwarded: l.Forwarded, Dropped: l.Dropped, Tracking: Tracking(l.Tracking),
 		})
 	}
 	return rows
@@ -121,7 +160,8 @@ func BackendRows(s *dataplane.Snapshot, conditions map[BackendKey]Condition) []B
 	for _, b := range s.Backends {
 		row := BackendRow{
 			Balancer: b.Listener.Balancer, Port: b.Listener.Port, Protocol: b.Listener.Protocol,
-			Label: b.Label, Address: b.Address, Forward: b.Forward, Weight: b.Weight, Health: b.Health,
+			Label: b.Label, Address: b.Address, Forward: b.Forward, Weight: b.Weight,
+			Mode: b.Mode, Configured: b.Configured, Health: b.Health,
 			Problem: problem(b.Backend), Slots: b.Slots, TableSize: b.TableSize, Forwarded: b.Traffic,
 			NextHop: nextHop(b.NextHop, names),
 		}
@@ -137,6 +177,8 @@ func BackendRows(s *dataplane.Snapshot, conditions map[BackendKey]Condition) []B
 // problem says what the tables alone show of why a backend takes no traffic.
 func problem(b dataplane.Backend) string {
 	switch {
+	case b.Unusable == dataplane.Drained:
+		return "its drain_timeout is over"
 	case b.Health == lb.HealthDown:
 		return "its checks fail"
 	case b.NextHop.Interface == 0:

@@ -4,20 +4,14 @@
 package control
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
-	"mime"
 	"net/http"
-	"net/url"
 	"slices"
 	"strings"
 	"time"
-	"unicode"
-	"unicode/utf8"
 
 	"github.com/weirlb/weir/pkg/config"
 	"github.com/weirlb/weir/pkg/dataplane"
@@ -26,8 +20,11 @@ import (
 // MaxConfigSize is the largest configuration that can be applied, in bytes.
 const MaxConfigSize = 16 << 20
 
-// ContentTypeYAML is the type of what POST /v1/apply takes.
-const ContentTypeYAML = "application/yaml"
+// Types of what is sent to an agent.
+const (
+	ContentTypeYAML = "application/yaml" // a configuration, to /v1/apply and /v1/plan
+	ContentTypeJSON = "application/json" // a ModeChange, to /v1/mode
+)
 
 const maxNameLength = 4096 // of the file that a configuration came from
 
@@ -65,6 +62,8 @@ func newHandler(agent Agent, log *slog.Logger) *handler {
 		"/v1/listeners": {http.MethodGet, h.listeners},
 		"/v1/backends":  {http.MethodGet, h.backends},
 		"/v1/apply":     {http.MethodPost, h.apply},
+		"/v1/plan":      {http.MethodPost, h.plan},
+		"/v1/mode":      {http.MethodPost, h.mode},
 	}
 	return h
 }
@@ -108,6 +107,7 @@ func (h *handler) status(*http.Request) (any, error) {
 	s := h.agent.Status()
 	// JSON shows what is nil as null, and lists are never that.
 	s.Interfaces = append([]InterfaceStatus{}, s.Interfaces...)
+	s.Modes = append([]ModeStatus{}, s.Modes...)
 	s.Problems = append([]string{}, s.Problems...)
 	return s, nil
 }
@@ -146,56 +146,6 @@ func (h *handler) backends(*http.Request) (any, error) {
 	return BackendRows(s, conditions), nil
 }
 
-func (h *handler) apply(r *http.Request) (any, error) {
-	name, err := applyName(r)
-	if err != nil {
-		return nil, err
-	}
-	if media, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || media != ContentTypeYAML {
-		return nil, requestErrorf(http.StatusUnsupportedMediaType, "the body must be a configuration, Content-Type: %s", ContentTypeYAML)
-	}
-	data, err := readBody(r)
-	if err != nil {
-		return nil, err
-	}
-	// A configuration that has arrived is applied even if whoever sent it does
-	// not wait for the answer: half of a change helps nobody.
-	return h.agent.Apply(context.WithoutCancel(r.Context()), name, data)
-}
-
-// applyName returns the file that a configuration comes from.
-func applyName(r *http.Request) (string, error) {
-	query, err := url.ParseQuery(r.URL.RawQuery)
-	if err != nil {
-		return "", requestErrorf(http.StatusBadRequest, "the query is malformed: %v", err)
-	}
-	names := query["name"]
-	if len(query) != 1 || len(names) != 1 || names[0] == "" {
-		return "", requestErrorf(http.StatusBadRequest, "want one parameter, name, the file that the configuration comes from")
-	}
-	if len(names[0]) > maxNameLength || !utf8.ValidString(names[0]) || strings.ContainsFunc(names[0], unicode.IsControl) {
-		return "", requestErrorf(http.StatusBadRequest, "name must be the name of a file, at most %d bytes without control characters", maxNameLength)
-	}
-	return names[0], nil
-}
-
-// readBody reads a configuration.
-func readBody(r *http.Request) ([]byte, error) {
-	tooLarge := requestErrorf(http.StatusRequestEntityTooLarge, "a configuration has at most %d MiB", MaxConfigSize>>20)
-	if r.ContentLength > MaxConfigSize {
-		return nil, tooLarge
-	}
-	data, err := io.ReadAll(http.MaxBytesReader(nil, r.Body, MaxConfigSize))
-	var limit *http.MaxBytesError
-	if errors.As(err, &limit) {
-		return nil, tooLarge
-	}
-	if err != nil {
-		return nil, requestErrorf(http.StatusBadRequest, "reading the body: %v", err)
-	}
-	return data, nil
-}
-
 // bare refuses what a GET has no use for, so that a mistake does not pass for
 // an answer.
 func bare(r *http.Request) error {
@@ -224,8 +174,12 @@ func (e *requestError) Error() string { return e.message }
 // errorBody is the answer to a request that was not done.
 type errorBody struct {
 	Error  string        `json:"error"`
+	Code   string        `json:"code,omitempty"`   // codeNoBackend, where a program decides on it
 	Errors []configError `json:"errors,omitempty"` // of a configuration, in the order of the file
 }
+
+// codeNoBackend is the code of an error that wraps ErrNoBackend.
+const codeNoBackend = "no_backend"
 
 // configError is a config.Error on the wire.
 type configError struct {
@@ -245,6 +199,8 @@ func (h *handler) fail(w http.ResponseWriter, r *http.Request, err error) {
 	switch {
 	case errors.As(err, &request):
 		code = request.code
+	case errors.Is(err, ErrNoBackend):
+		code, body.Code = http.StatusNotFound, codeNoBackend
 	case errors.As(err, &mistakes):
 		code = http.StatusUnprocessableEntity
 		for _, m := range mistakes {
@@ -262,7 +218,7 @@ func (h *handler) write(w http.ResponseWriter, code int, body any) {
 		h.log.Error("answer not written", "err", err)
 		code, data = http.StatusInternalServerError, []byte(`{"error":"the answer cannot be written as JSON"}`)
 	}
-	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Content-Type", ContentTypeJSON)
 	w.WriteHeader(code)
 	if _, err := w.Write(append(data, '\n')); err != nil {
 		h.log.Debug("answer not sent", "err", err)

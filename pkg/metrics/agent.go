@@ -20,7 +20,7 @@ import (
 type tables interface {
 	Snapshot() (*dataplane.Snapshot, error)
 	ReasonCounters() ([]dataplane.Traffic, error)
-	Maps() ([]dataplane.MapInfo, error)
+	MapsOf(dataplane.FlowCounts) ([]dataplane.MapInfo, error)
 	Writes() uint64
 }
 
@@ -30,6 +30,7 @@ type agentCollector struct {
 	tables  tables
 	reasons func() ([]string, error)
 	metrics agentMetrics
+	steady  steadyPackets
 }
 
 func newAgentCollector(source Source, tables tables) *agentCollector {
@@ -53,7 +54,8 @@ func (c *agentCollector) Collect(out chan<- prometheus.Metric) {
 }
 
 func (c *agentCollector) collect(s sink) error {
-	c.collectStatus(s)
+	status := c.source.Status()
+	c.collectStatus(s, status)
 	snapshot, err := c.tables.Snapshot()
 	if err != nil {
 		return err
@@ -66,21 +68,28 @@ func (c *agentCollector) collect(s sink) error {
 	if err != nil {
 		return err
 	}
-	maps, err := c.tables.Maps()
+	maps, err := c.tables.MapsOf(flowCounts(status.Tracking))
 	if err != nil {
 		return err
 	}
 	collectReasons(s, c.metrics.packets, c.metrics.bytes, names, reasons)
 	c.collectListeners(s, snapshot)
+	c.collectListenerTracking(s, snapshot.Listeners)
+	c.collectTracking(s, status.Tracking)
 	conditions := c.source.Conditions()
-	configured := control.Configured(snapshot, c.source.Status(), conditions)
+	configured := control.Configured(snapshot, status, conditions)
 	c.collectBackends(s, control.BackendRows(configured, conditions))
 	c.collectMaps(s, maps)
 	return nil
 }
 
-func (c *agentCollector) collectStatus(s sink) {
-	m, status := &c.metrics, c.source.Status()
+// flowCounts returns what the agent's last scan found of records.
+func flowCounts(t control.TrackingStatus) dataplane.FlowCounts {
+	return dataplane.FlowCounts{Flows4: uint32(t.Records4), Flows6: uint32(t.Records6), Embryonic: uint32(t.Embryonic)}
+}
+
+func (c *agentCollector) collectStatus(s sink, status control.Status) {
+	m := &c.metrics
 	s.gauge(m.build, 1, status.Version, runtime.Version())
 	s.gauge(m.ready, truth(status.Ready))
 	s.gauge(m.configHash, 1, status.Config.Hash)
@@ -122,6 +131,7 @@ func (c *agentCollector) collectBackends(s sink, rows []control.BackendRow) {
 		s.counter(m.backendBytes, b.Forwarded.Bytes, labels...)
 		s.gauge(m.backendUp, truth(b.Health == lb.HealthUp), labels...)
 		s.gauge(m.backendSlots, float64(b.Slots), labels...)
+		s.gauge(m.backendMode, 1, append(labels, b.Mode.String(), setBy(b))...)
 		if b.Check == nil {
 			continue
 		}
@@ -129,6 +139,14 @@ func (c *agentCollector) collectBackends(s sink, rows []control.BackendRow) {
 		s.counter(m.checks, b.Check.Successes, append(labels, "success")...)
 		s.counter(m.checks, b.Check.Failures, append(labels, "failure")...)
 	}
+}
+
+// setBy says what set the mode of a backend.
+func setBy(b control.BackendRow) string {
+	if b.Mode != b.Configured {
+		return byCommand
+	}
+	return byConfiguration
 }
 
 // merged makes one row of those that have the same labels: a pool holds an

@@ -30,6 +30,7 @@ type fakeAgent struct {
 	snapshot    *dataplane.Snapshot
 	reasons     []dataplane.Traffic
 	maps        []dataplane.MapInfo
+	counted     []dataplane.FlowCounts // that maps were asked for with
 	snapshotErr error
 }
 
@@ -43,7 +44,10 @@ func (a *fakeAgent) Snapshot() (*dataplane.Snapshot, error) { return a.snapshot,
 
 func (a *fakeAgent) ReasonCounters() ([]dataplane.Traffic, error) { return a.reasons, nil }
 
-func (a *fakeAgent) Maps() ([]dataplane.MapInfo, error) { return a.maps, nil }
+func (a *fakeAgent) MapsOf(flows dataplane.FlowCounts) ([]dataplane.MapInfo, error) {
+	a.counted = append(a.counted, flows)
+	return a.maps, nil
+}
 
 func (a *fakeAgent) Writes() uint64 { return 1234 }
 
@@ -62,6 +66,10 @@ func webAgent() *fakeAgent {
 			Interfaces: []control.InterfaceStatus{
 				{Name: "eth0", Index: 2, Mode: dataplane.Native}, {Name: "eth1"},
 			},
+			Tracking: control.TrackingStatus{
+				Records4: 17, Records6: 6, TableSize: 1000, Embryonic: 5,
+				Scanned: time.UnixMilli(1_700_000_001_250), Scan: 12 * time.Millisecond,
+			},
 		},
 		conditions: map[control.BackendKey]control.Condition{
 			{Listener: key, Address: first.String()}:  {Health: lb.HealthUp, Check: 1500 * time.Microsecond, Successes: 7, Failures: 2},
@@ -69,16 +77,21 @@ func webAgent() *fakeAgent {
 		},
 		snapshot: &dataplane.Snapshot{
 			Listeners: []dataplane.ListenerState{{
-				ListenerKey: key, Entry: dataplane.Listener{TableSize: 251},
+				ListenerKey: key, Entry: dataplane.Listener{TableSize: 251}, Unsteady: 40,
 				Forwarded: dataplane.Traffic{Packets: 12, Bytes: 3456}, Dropped: dataplane.Traffic{Packets: 1, Bytes: 60},
+				Tracking: dataplane.TrackingTraffic{
+					New: 4, Record: 3, Previous: 2, Current: 1, Overflow: 6, Broken: [8]uint64{dataplane.Down: 1},
+				},
 			}},
 			Backends: []dataplane.BackendState{
 				{Listener: key, Label: "web-1", Slots: 200, Traffic: dataplane.Traffic{Packets: 10, Bytes: 3000},
 					Backend: dataplane.Backend{Address: first, Forward: lb.IPIP, Health: lb.HealthUp}},
 				{Listener: key, Label: "web-1", Slots: 51, Traffic: dataplane.Traffic{Packets: 2, Bytes: 456},
-					Backend: dataplane.Backend{Address: first, Forward: lb.DSR, Health: lb.HealthUp}},
+					Backend: dataplane.Backend{Address: first, Forward: lb.DSR, Health: lb.HealthUp, Unusable: dataplane.Removed}},
 				{Listener: key, Label: "gone", Backend: dataplane.Backend{Address: gone, Forward: lb.DSR, Health: lb.HealthDown}},
-				{Listener: key, Label: "web-2", Backend: dataplane.Backend{Address: second, Forward: lb.DSR, Health: lb.HealthDown}},
+				{Listener: key, Label: "web-2", Backend: dataplane.Backend{
+					Address: second, Forward: lb.DSR, Health: lb.HealthDown, Mode: lb.ModeDrain,
+				}},
 			},
 		},
 		reasons: []dataplane.Traffic{7: {Packets: 12, Bytes: 3456}, 13: {}},
@@ -115,12 +128,9 @@ func ours(text string) (samples []string) {
 	return samples
 }
 
-func TestAgentMetrics(t *testing.T) {
-	agent := webAgent()
-	code, text := get(t, agent.handler(), http.MethodGet, "/metrics")
-	if code != http.StatusOK {
-		t.Fatalf("status %d: %s", code, text)
-	}
+// reasonSamples are those of reasons: webAgent has forwarded packets, and has
+// all other reasons with 0.
+func reasonSamples() []string {
 	var reasons []string
 	for name, want := range map[string][2]string{"weir_packets_total": {"12", "0"}, "weir_bytes_total": {"3456", "0"}} {
 		for _, reason := range []string{
@@ -134,13 +144,35 @@ func TestAgentMetrics(t *testing.T) {
 			reasons = append(reasons, name+`{reason="`+reason+`"} `+value)
 		}
 	}
+	return reasons
+}
+
+func TestAgentMetrics(t *testing.T) {
+	agent := webAgent()
+	code, text := get(t, agent.handler(), http.MethodGet, "/metrics")
+	if code != http.StatusOK {
+		t.Fatalf("status %d: %s", code, text)
+	}
 	const listener, backend = `balancer="web",port="443",protocol="tcp"`, `address="10.0.0.11:8443",backend="web-1",`
 	const down = `address="[2001:db8:1::12]:8443",backend="web-2",`
-	want := append(reasons,
+	want := append(reasonSamples(),
 		"weir_listener_packets_total{"+listener+"} 12", "weir_listener_bytes_total{"+listener+"} 3456",
 		"weir_listener_dropped_packets_total{"+listener+"} 1", "weir_listener_dropped_bytes_total{"+listener+"} 60",
-		"weir_listener_slots{"+listener+"} 251",
+		"weir_listener_slots{"+listener+"} 251", "weir_listener_slots_unsteady{"+listener+"} 40",
+		`weir_listener_decided_packets_total{balancer="web",by="steady",port="443",protocol="tcp"} 3`, // 13 packets without the others
+		`weir_listener_decided_packets_total{balancer="web",by="new",port="443",protocol="tcp"} 4`,
+		`weir_listener_decided_packets_total{balancer="web",by="record",port="443",protocol="tcp"} 3`,
+		`weir_listener_decided_packets_total{balancer="web",by="previous",port="443",protocol="tcp"} 2`,
+		`weir_listener_decided_packets_total{balancer="web",by="current",port="443",protocol="tcp"} 1`,
+		"weir_broken_packets_total{"+listener+`,reason="down"} 1`, "weir_broken_packets_total{"+listener+`,reason="drained"} 0`,
+		"weir_broken_packets_total{"+listener+`,reason="rejected"} 0`, "weir_broken_packets_total{"+listener+`,reason="removed"} 0`,
+		"weir_broken_packets_total{"+listener+`,reason="unreachable"} 0`,
+		"weir_flow_overflow_total{"+listener+"} 6", "weir_flow_table_size 1000",
+		`weir_flow_records{family="ipv4"} 17`, `weir_flow_records{family="ipv6"} 6`,
+		`weir_flow_last_scan_duration_seconds 0.012`, `weir_flow_last_scan_timestamp_seconds 1.70000000125e+09`,
 		"weir_backend_packets_total{"+backend+listener+"} 12", "weir_backend_bytes_total{"+backend+listener+"} 3456",
+		`weir_backend_mode{address="10.0.0.11:8443",backend="web-1",balancer="web",by="configuration",mode="accept",port="443",protocol="tcp"} 1`,
+		`weir_backend_mode{address="[2001:db8:1::12]:8443",backend="web-2",balancer="web",by="command",mode="drain",port="443",protocol="tcp"} 1`,
 		"weir_backend_up{"+backend+listener+"} 1", "weir_backend_slots{"+backend+listener+"} 251",
 		"weir_backend_check_duration_seconds{"+backend+listener+"} 0.0015",
 		"weir_backend_checks_total{"+backend+listener+`,result="success"} 7`,
@@ -161,6 +193,20 @@ func TestAgentMetrics(t *testing.T) {
 	slices.Sort(want)
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
+	}
+	// A scrape counts no records: there may be a million.
+	if diff := cmp.Diff([]dataplane.FlowCounts{{Flows4: 17, Flows6: 6, Embryonic: 5}}, agent.counted); diff != "" {
+		t.Errorf("maps were asked for with (-want +got):\n%s", diff)
+	}
+}
+
+// Before the first scan there is none to tell of.
+func TestNotScannedYet(t *testing.T) {
+	agent := webAgent()
+	agent.status.Tracking = control.TrackingStatus{TableSize: 1000}
+	_, text := get(t, agent.handler(), http.MethodGet, "/metrics")
+	if strings.Contains(text, "weir_flow_last_scan") || !strings.Contains(text, "\nweir_flow_records{family=\"ipv4\"} 0\n") {
+		t.Errorf("want records and no scan, got:\n%s", text)
 	}
 }
 

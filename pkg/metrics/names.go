@@ -16,11 +16,15 @@ type agentMetrics struct {
 
 	listenerPackets, listenerBytes               *prometheus.Desc
 	listenerDroppedPackets, listenerDroppedBytes *prometheus.Desc
-	listenerSlots                                *prometheus.Desc
+	listenerSlots, listenerUnsteady              *prometheus.Desc
 
-	backendPackets, backendBytes *prometheus.Desc
-	backendUp, backendSlots      *prometheus.Desc
-	checkDuration, checks        *prometheus.Desc
+	decided, broken, overflow  *prometheus.Desc
+	flowRecords, flowTableSize *prometheus.Desc
+	scanDuration, scanTime     *prometheus.Desc
+
+	backendPackets, backendBytes         *prometheus.Desc
+	backendUp, backendSlots, backendMode *prometheus.Desc
+	checkDuration, checks                *prometheus.Desc
 
 	mapEntries, mapMaxEntries, mapMemory, mapWrites *prometheus.Desc
 
@@ -42,13 +46,26 @@ func newAgentMetrics() agentMetrics {
 		listenerDroppedPackets: desc("listener_dropped_packets_total", "Packets that a listener dropped.", listener...),
 		listenerDroppedBytes:   desc("listener_dropped_bytes_total", "Bytes that a listener dropped, as received.", listener...),
 		listenerSlots:          desc("listener_slots", "Slots of a listener's consistent-hash table.", listener...),
+		listenerUnsteady:       desc("listener_slots_unsteady", "Slots of a listener whose flows are looked up.", listener...),
+
+		decided: desc("listener_decided_packets_total", "Packets of a listener by what decided on their backend.",
+			append(listener, "by")...),
+		broken: desc("broken_packets_total", "Packets of known flows that had to change backends, by why they had to leave.",
+			append(listener, "reason")...),
+		overflow:      desc("flow_overflow_total", "Packets of a listener that needed a record of their flow and found no room.", listener...),
+		flowRecords:   desc("flow_records", "Records of flows at the agent's last scan.", "family"),
+		flowTableSize: desc("flow_table_size", "Records of flows of each family that fit."),
+		scanDuration:  desc("flow_last_scan_duration_seconds", "How long the last scan of the records took."),
+		scanTime:      desc("flow_last_scan_timestamp_seconds", "When the last scan of the records ended."),
 
 		backendPackets: desc("backend_packets_total", "Packets forwarded to a backend.", backend...),
 		backendBytes:   desc("backend_bytes_total", "Bytes forwarded to a backend, as received.", backend...),
 		backendUp:      desc("backend_up", "Whether the checks of a backend say that it is up.", backend...),
 		backendSlots:   desc("backend_slots", "Slots of the listener that lead to a backend.", backend...),
-		checkDuration:  desc("backend_check_duration_seconds", "How long the last check of a backend took.", backend...),
-		checks:         desc("backend_checks_total", "Checks of a backend by result.", append(backend, "result")...),
+		backendMode: desc("backend_mode", "The mode that a backend is in, and what set it.",
+			append(backend, "mode", "by")...),
+		checkDuration: desc("backend_check_duration_seconds", "How long the last check of a backend took.", backend...),
+		checks:        desc("backend_checks_total", "Checks of a backend by result.", append(backend, "result")...),
 
 		mapEntries:    desc("map_entries", "Entries of a BPF map that are in use.", "map"),
 		mapMaxEntries: desc("map_max_entries", "Entries that a BPF map can hold.", "map"),

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -100,4 +101,22 @@ func ownPins() ([]string, error) {
 		}
 	}
 	return pins, nil
+}
+
+// soakEnv makes long tests longer: how long each of them takes, such as 10m. make
+// soak sets it.
+const soakEnv = "WEIR_SOAK"
+
+// Soak returns how long a long test is to take, 0 for its form that suits CI.
+func Soak(t testing.TB) time.Duration {
+	t.Helper()
+	text := os.Getenv(soakEnv)
+	if text == "" {
+		return 0
+	}
+	d, err := time.ParseDuration(text)
+	if err != nil {
+		t.Fatalf("%s=%s: %v", soakEnv, text, err)
+	}
+	return d
 }

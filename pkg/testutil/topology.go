@@ -5,6 +5,7 @@ package testutil
 
 import (
 	"fmt"
+	"io"
 	"net/netip"
 	"testing"
 
@@ -21,6 +22,7 @@ type Topology struct {
 	hosts  map[string]*Host
 	wires  *netdev.Namespace // holds the switches
 	lans   int
+	passed map[string]io.Closer // the programs on the ports of the switches
 }
 
 // Host is a network namespace of a topology.
@@ -43,7 +45,7 @@ type Port struct {
 func NewTopology(t testing.TB) *Topology {
 	t.Helper()
 	RequireRoot(t)
-	n := &Topology{t: t, prefix: uniqueName(t), hosts: make(map[string]*Host)}
+	n := &Topology{t: t, prefix: uniqueName(t), hosts: make(map[string]*Host), passed: make(map[string]io.Closer)}
 	n.wires = n.namespace("switch")
 	return n
 }
@@ -98,27 +100,45 @@ func (n *Topology) plug(host *Host, p Port, bridge string) {
 		netdev.Port{Namespace: host.Namespace, Name: p.Name, MAC: p.MAC, Addresses: []netip.Prefix{p.IPv4, p.IPv6}},
 		netdev.Port{Namespace: n.wires, Name: p.SwitchPort}))
 	n.must(n.wires.AddBridgePort(bridge, p.SwitchPort))
-	PassAll(n.t, n.wires, p.SwitchPort)
+	n.passed[p.SwitchPort] = attach(n.t, n.wires, p.SwitchPort, passall.Attach)
+}
+
+// FilterPort puts an XDP program on the port of a switch that leads to a host,
+// in the place of the one that passes everything: what it drops the switch does
+// not get. program is called in the namespace of the switch with the index of
+// the interface. The program stays until the test ends.
+func (n *Topology) FilterPort(p Port, program func(ifindex int) (io.Closer, error)) {
+	n.t.Helper()
+	n.must(n.passed[p.SwitchPort].Close())
+	n.passed[p.SwitchPort] = attach(n.t, n.wires, p.SwitchPort, program)
 }
 
 // PassAll puts an XDP program that passes everything on an interface until the
 // test ends: see package passall for what needs it.
 func PassAll(t testing.TB, ns *netdev.Namespace, iface string) {
 	t.Helper()
+	attach(t, ns, iface, passall.Attach)
+}
+
+// attach puts an XDP program on an interface until the test ends, or it is
+// closed.
+func attach(t testing.TB, ns *netdev.Namespace, iface string, program func(ifindex int) (io.Closer, error)) (attached io.Closer) {
+	t.Helper()
 	link, err := ns.Interface(iface)
 	if err != nil {
 		t.Fatal(err)
 	}
 	err = ns.Do(func() error {
-		program, err := passall.Attach(link.Index)
+		attached, err = program(link.Index)
 		if err == nil {
-			t.Cleanup(func() { _ = program.Close() })
+			t.Cleanup(func() { _ = attached.Close() })
 		}
 		return err
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
+	return attached
 }
 
 // Host returns the host of that label, without a LAN if it is new.

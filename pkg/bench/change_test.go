@@ -27,66 +27,88 @@ const changeRounds = 15
 func BenchmarkChange(b *testing.B) {
 	testutil.RequireBPF(b)
 	for b.Loop() {
-		change, slots := measureChange(b)
-		first, again, writes := measureApply(b)
+		change := measureChange(b)
+		first, cpu, again, writes := measureApply(b)
 		b.ReportMetric(0, "ns/op") // says nothing here
 
 		w := newTable("change", "took", "bound", "")
-		row(w, fmt.Sprintf("1 of 100 backends, 65,537 slots (%s written)", thousands(slots)),
-			milliseconds(change), milliseconds(changeBound), judgeTime(change, changeBound))
+		row(w, fmt.Sprintf("1 of 100 backends, 65,537 slots (%s written)", thousands(change.written)),
+			milliseconds(change.took), milliseconds(changeBound), judgeTime(change.took, changeBound))
+		row(w, fmt.Sprintf("its slots are settled (%s written)", thousands(change.settled)), milliseconds(change.settle), "", "")
+		row(w, fmt.Sprintf("and steady again (%s written)", thousands(change.ended)), milliseconds(change.end), "", "")
 		row(w, "1,000 listeners of 100 backends, from empty", milliseconds(first), milliseconds(applyBound), judgeTime(first, applyBound))
+		row(w, "of it on processors, of all threads", milliseconds(cpu), "", "")
 		row(w, fmt.Sprintf("the same again (%d writes)", writes), milliseconds(again), "no write", judge(float64(writes), 0))
 		w.Flush()
 	}
 }
 
-// measureChange takes a backend out of a table and puts it back, and returns
-// what that took from the decision to the last write.
-func measureChange(b *testing.B) (took time.Duration, slots int) {
-	s := shape{listeners: 1, backends: 100, tableSize: 65537, forward: lb.IPIP, egress: ingress}
-	p := open(b, "embedded", s.limits(), dataplane.Features{IPIP4: true})
-	r := apply(b, p, s.desired())
+// changeCost is what a change takes from the decision to the last write, and what
+// becomes due of it later: with how many slots are written.
+type changeCost struct {
+	took, settle, end       time.Duration
+	written, settled, ended int
+}
+
+// measureChange takes a backend out of a table and puts it back, and lets time
+// pass until all slots are steady again.
+func measureChange(b *testing.B) (c changeCost) {
+	b.Helper()
+	s := base
+	s.idle = time.Second
+	p := openShape(b, *bpfObject, s)
 	l := s.desired().Balancers[0].Listeners[0]
 	var all []float64
 	for i := range changeRounds {
 		l.Backends[50].Health = []lb.Health{lb.HealthDown, lb.HealthUp}[i%2]
 		began := time.Now()
-		report, err := r.Update(b.Context(), []reconcile.Change{{Balancer: "web", Listener: l}})
+		report, err := p.reconciler.Update(b.Context(), []reconcile.Change{{Balancer: "web", Listener: l}})
 		all = append(all, float64(time.Since(began)))
 		if err != nil {
 			b.Fatal(err)
 		}
+		c.written = report.Slots
+	}
+	c.took = time.Duration(median(all))
+	c.settle, c.settled = p.collectSlots(b)
+	c.end, c.ended = p.collectSlots(b)
+	if moves := p.reconciler.Tracking().Unsteady; moves > 0 {
+		b.Fatalf("%d slots are not steady in the end", moves)
+	}
+	return c
+}
+
+// collectSlots lets time pass until the agent writes slots, and returns how long
+// that took and how many they were.
+func (p *plane) collectSlots(b *testing.B) (took time.Duration, slots int) {
+	b.Helper()
+	for slots == 0 {
+		var report reconcile.Report
+		took, _, report = p.collect(b)
 		slots = report.Slots
 	}
-	return time.Duration(median(all)), slots
+	return took, slots
 }
 
 // measureApply applies a large configuration to empty tables, and once more.
-func measureApply(b *testing.B) (first, again time.Duration, writes int) {
+func measureApply(b *testing.B) (first, cpu, again time.Duration, writes int) {
+	b.Helper()
 	s := shape{listeners: 1000, backends: 100, tableSize: 16381, forward: lb.IPIP, egress: ingress}
 	p := open(b, "embedded", s.limits(), dataplane.Features{IPIP4: true})
-	d := s.desired()
+	before, err := allCPUTime()
+	if err != nil {
+		b.Fatal(err)
+	}
 	began := time.Now()
-	r := apply(b, p, d)
+	p.apply(b, s)
 	first = time.Since(began)
+	after, err := allCPUTime()
+	if err != nil {
+		b.Fatal(err)
+	}
 	began = time.Now()
-	report, err := r.Apply(b.Context(), d)
-	if err != nil {
-		b.Fatal(err)
-	}
-	return first, time.Since(began), report.Writes()
-}
-
-func apply(b *testing.B, p *plane, d reconcile.Desired) *reconcile.Reconciler {
-	b.Helper()
-	r, err := reconcile.Open(p.Tables(), reconcile.Options{})
-	if err != nil {
-		b.Fatal(err)
-	}
-	if _, err := r.Apply(b.Context(), d); err != nil {
-		b.Fatal(err)
-	}
-	return r
+	report := p.apply(b, s)
+	return first, after - before, time.Since(began), report.Writes()
 }
 
 func milliseconds(d time.Duration) string {

@@ -21,8 +21,10 @@ const (
 	generatorProgBenchFloor4   = "bench_floor4"
 	generatorProgBenchFloor6   = "bench_floor6"
 	generatorProgBenchGenerate = "bench_generate"
+	generatorVarFirstFlow      = "first_flow"
 	generatorVarFlows          = "flows"
 	generatorVarFrameLen       = "frame_len"
+	generatorVarInTurn         = "in_turn"
 	generatorVarIpv6           = "ipv6"
 	generatorVarPackets        = "packets"
 	generatorVarPorts          = "ports"
@@ -87,11 +89,13 @@ type generatorMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type generatorVariableSpecs struct {
-	Flows    *ebpf.VariableSpec `ebpf:"flows"`
-	FrameLen *ebpf.VariableSpec `ebpf:"frame_len"`
-	Ipv6     *ebpf.VariableSpec `ebpf:"ipv6"`
-	Packets  *ebpf.VariableSpec `ebpf:"packets"`
-	Ports    *ebpf.VariableSpec `ebpf:"ports"`
+	FirstFlow *ebpf.VariableSpec `ebpf:"first_flow"`
+	Flows     *ebpf.VariableSpec `ebpf:"flows"`
+	FrameLen  *ebpf.VariableSpec `ebpf:"frame_len"`
+	InTurn    *ebpf.VariableSpec `ebpf:"in_turn"`
+	Ipv6      *ebpf.VariableSpec `ebpf:"ipv6"`
+	Packets   *ebpf.VariableSpec `ebpf:"packets"`
+	Ports     *ebpf.VariableSpec `ebpf:"ports"`
 }
 
 // generatorObjects contains all objects after they have been loaded into the kernel.
@@ -127,11 +131,13 @@ func (m *generatorMaps) Close() error {
 //
 // It can be passed to loadGeneratorObjects or ebpf.CollectionSpec.LoadAndAssign.
 type generatorVariables struct {
-	Flows    *ebpf.Variable `ebpf:"flows"`
-	FrameLen *ebpf.Variable `ebpf:"frame_len"`
-	Ipv6     *ebpf.Variable `ebpf:"ipv6"`
-	Packets  *ebpf.Variable `ebpf:"packets"`
-	Ports    *ebpf.Variable `ebpf:"ports"`
+	FirstFlow *ebpf.Variable `ebpf:"first_flow"`
+	Flows     *ebpf.Variable `ebpf:"flows"`
+	FrameLen  *ebpf.Variable `ebpf:"frame_len"`
+	InTurn    *ebpf.Variable `ebpf:"in_turn"`
+	Ipv6      *ebpf.Variable `ebpf:"ipv6"`
+	Packets   *ebpf.Variable `ebpf:"packets"`
+	Ports     *ebpf.Variable `ebpf:"ports"`
 }
 
 // generatorPrograms contains all programs after they have been loaded into the kernel.

@@ -21,13 +21,19 @@ import (
 // rarely changes from one run to the next.
 const packetsPerRun = 1 << 18
 
-// stream is what a generator sends: TCP packets of that many flows, evenly to
-// that many ports of an address.
+// stream is what a generator sends: TCP packets of that many flows from the first
+// one on, evenly to that many ports of an address.
 type stream struct {
-	dest  netip.Addr
-	flows uint32
-	ports uint32
+	dest   netip.Addr
+	flows  uint32
+	ports  uint32
+	syn    bool // first packets of flows, else ACKs
+	inTurn bool // one flow after the other, else at random
+	first  uint32
 }
+
+// countless is a number of flows that a run does not get to the end of.
+const countless = 1<<32 - 1
 
 // firstPort is the first port that packets go to; FIRST_PORT in
 // bpf/bench_xdp.c.
@@ -40,7 +46,7 @@ type generator struct {
 }
 
 func newGenerator(s stream) (*generator, error) {
-	g := &generator{frame: frame(s.dest)}
+	g := &generator{frame: frame(s)}
 	spec, err := loadGenerator()
 	if err != nil {
 		return nil, fmt.Errorf("reading the generator: %w", err)
@@ -50,6 +56,7 @@ func newGenerator(s stream) (*generator, error) {
 		"ports":     s.ports,
 		"frame_len": uint32(len(g.frame)),
 		"ipv6":      s.dest.Is6(),
+		"in_turn":   s.inTurn, "first_flow": s.first,
 	} {
 		if err := spec.Variables[name].Set(value); err != nil {
 			return nil, fmt.Errorf("setting %s of the generator: %w", name, err)
@@ -63,25 +70,28 @@ func newGenerator(s stream) (*generator, error) {
 
 // frame is a TCP packet with 10 bytes of payload, 64 bytes long over IPv4. The
 // generator writes its Ethernet header, source address and ports.
-func frame(dest netip.Addr) []byte {
+func frame(s stream) []byte {
 	const ethernet, ipv4, ipv6, tcp, payload = 14, 20, 40, 20, 10
 	ip := make([]byte, ipv4)
-	if dest.Is4() {
+	if s.dest.Is4() {
 		ip[0] = 4<<4 | ipv4/4
 		binary.BigEndian.PutUint16(ip[2:], ipv4+tcp+payload)
 		ip[6] = 0x40 // don't fragment
 		ip[8], ip[9] = 64, unix.IPPROTO_TCP
-		copy(ip[16:], dest.AsSlice())
+		copy(ip[16:], s.dest.AsSlice())
 	} else {
 		ip = make([]byte, ipv6)
 		ip[0] = 6 << 4
 		binary.BigEndian.PutUint16(ip[4:], tcp+payload)
 		ip[6], ip[7] = unix.IPPROTO_TCP, 64
 		copy(ip[8:], netip.MustParseAddr("2001:db8:c::").AsSlice())
-		copy(ip[24:], dest.AsSlice())
+		copy(ip[24:], s.dest.AsSlice())
 	}
 	segment := make([]byte, tcp+payload)
-	segment[12], segment[13] = tcp/4<<4, 0x10 // an ACK
+	segment[12], segment[13] = tcp/4<<4, 0x10 // ACK
+	if s.syn {
+		segment[13] = 0x02
+	}
 	return append(append(make([]byte, ethernet), ip...), segment...)
 }
 
@@ -125,9 +135,15 @@ func (g *generator) run(action uint32) (ns float64, n uint64, err error) {
 
 // cpuTime returns the time that this thread has spent on a CPU. Unlike the
 // clock on the wall it stands still while others run.
-func cpuTime() (time.Duration, error) {
+func cpuTime() (time.Duration, error) { return clockTime(unix.CLOCK_THREAD_CPUTIME_ID) }
+
+// allCPUTime returns the time that all threads of this process have spent on
+// CPUs.
+func allCPUTime() (time.Duration, error) { return clockTime(unix.CLOCK_PROCESS_CPUTIME_ID) }
+
+func clockTime(clock int32) (time.Duration, error) {
 	var t unix.Timespec
-	if err := unix.ClockGettime(unix.CLOCK_THREAD_CPUTIME_ID, &t); err != nil {
+	if err := unix.ClockGettime(clock, &t); err != nil {
 		return 0, fmt.Errorf("reading the CPU time: %w", err)
 	}
 	return time.Duration(t.Nano()), nil
@@ -137,7 +153,10 @@ func cpuTime() (time.Duration, error) {
 // system allows that, until restore.
 func stayAlone(b *testing.B) (restore func()) {
 	b.Helper()
-	runtime.LockOSThread()
+	stand, err := standInFront()
+	if err != nil {
+		b.Logf("other threads may come in between, figures are noisier: %v", err)
+	}
 	var before, one unix.CPUSet
 	if err := unix.SchedGetaffinity(0, &before); err != nil {
 		b.Fatalf("reading the CPUs that may be used: %v", err)
@@ -151,16 +170,25 @@ func stayAlone(b *testing.B) (restore func()) {
 	if err := unix.SchedSetaffinity(0, &one); err != nil {
 		b.Fatalf("staying on one CPU: %v", err)
 	}
-	fifo := unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_FIFO, Priority: 1}
-	if err := unix.SchedSetAttr(0, &fifo, 0); err != nil {
-		b.Logf("other threads may come in between, figures are noisier: %v", err)
-	}
 	return func() {
-		normal := unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_NORMAL}
-		err := errors.Join(unix.SchedSetAttr(0, &normal, 0), unix.SchedSetaffinity(0, &before))
-		if err != nil {
+		if err := errors.Join(unix.SchedSetaffinity(0, &before), stand()); err != nil {
 			b.Errorf("being as other threads again: %v", err)
 		}
-		runtime.UnlockOSThread()
 	}
+}
+
+// standInFront keeps this goroutine on its thread, and that before all others,
+// until restore. If it returns an error, the thread is one as all others.
+func standInFront() (restore func() error, err error) {
+	runtime.LockOSThread()
+	fifo := unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_FIFO, Priority: 1}
+	err = unix.SchedSetAttr(0, &fifo, 0)
+	return func() error {
+		normal := unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_NORMAL}
+		err := unix.SchedSetAttr(0, &normal, 0)
+		if err == nil { // else the thread ends with the goroutine
+			runtime.UnlockOSThread()
+		}
+		return err
+	}, err
 }

@@ -7,14 +7,12 @@ import (
 	"flag"
 	"fmt"
 	"math"
-	"regexp"
 	"slices"
 	"testing"
 
 	"github.com/cilium/ebpf"
 
 	"github.com/weirlb/weir/pkg/dataplane"
-	"github.com/weirlb/weir/pkg/lb"
 	"github.com/weirlb/weir/pkg/testutil"
 )
 
@@ -22,13 +20,27 @@ var (
 	rounds    = flag.Int("rounds", 15, "how often each packet is measured; the median is shown")
 	packets   = flag.String("packets", "", "measure packets whose row matches this regular expression only")
 	bpfObject = flag.String("object", "embedded", "the BPF object to measure, as agent.bpf_object")
+	against   = flag.String("against", "", "another BPF object, whose steady path is measured beside it")
 )
 
-// Bounds of DESIGN: of the steady path to the floor, and of its most expensive
-// number of flows to the cheapest.
+// Bounds of DESIGN: of the steady path to the floor, of its most expensive
+// number of flows to the cheapest, and of flows that have records to the steady
+// path with as many.
 const (
-	steadyBound = 4.0
-	flatBound   = 1.25
+	steadyBound   = 4.0
+	flatBound     = 1.25
+	recordedBound = 2.0
+	recordedFlows = few // where that holds
+)
+
+// path is what a row is compared as.
+type path int
+
+const (
+	otherPath path = iota
+	steadyPath
+	againstPath // the steady path of another object
+	recordedPath
 )
 
 // A measurement takes turns; in the first one caches fill.
@@ -55,8 +67,11 @@ type packet struct {
 	floor  func(*generator) *ebpf.Program // or one of the generator's own
 	action uint32
 	reason string
-	steady bool // the bound of the steady path holds
+	path   path
 	turns  []turn
+
+	// What decides on the backend where slots are not steady.
+	decided func(*dataplane.TrackingTraffic) *uint64
 
 	ns      float64 // what it costs
 	counted int     // turns that say so
@@ -81,7 +96,7 @@ func BenchmarkPacket(b *testing.B) {
 	b.ReportMetric(0, "ns/op") // says nothing here
 	for _, p := range all {
 		if p.plane != nil {
-			p.plane.checkCounters(b)
+			p.plane.check(b)
 		}
 	}
 	setCosts(all)
@@ -143,7 +158,10 @@ func (p *packet) measure() error {
 			p.turns = append(p.turns, turn{bare, whole})
 		}
 		if p.plane != nil {
-			p.plane.expected[p.reason] += n
+			p.plane.expect(p.reason, n)
+			if p.decided != nil {
+				*p.decided(&p.plane.tracking) += n
+			}
 		}
 	}
 	return nil
@@ -178,64 +196,4 @@ func median(values []float64) float64 {
 	}
 	slices.Sort(values)
 	return values[len(values)/2]
-}
-
-// listPackets loads what is measured.
-func listPackets(b *testing.B) []*packet {
-	noFloor := func(*generator) *ebpf.Program { return nil }
-	floor4 := func(g *generator) *ebpf.Program { return g.BenchFloor4 }
-	floor6 := func(g *generator) *ebpf.Program { return g.BenchFloor6 }
-	all := []*packet{
-		{name: "floor: IPv4 in IPv4", stream: stream{vip4, 1000, 1}, floor: floor4, action: xdpTX},
-		{name: "floor: IPv6 in IPv6", stream: stream{vip6, 1000, 1}, floor: floor6, action: xdpTX},
-	}
-	add := func(name string, s shape, forward packet, streams ...stream) {
-		streams = slices.DeleteFunc(streams, func(s stream) bool {
-			return !regexp.MustCompile(*packets).MatchString(fmt.Sprintf("%s, %d flows", name, s.flows))
-		})
-		if len(streams) == 0 {
-			return
-		}
-		forward.name, forward.plane, forward.floor = name, openShape(b, *bpfObject, s), noFloor
-		for _, s := range streams {
-			row := forward
-			row.stream = s
-			all = append(all, &row)
-		}
-	}
-	base := shape{
-		listeners: 1, backends: 100, tableSize: 65537, forward: lb.IPIP, egress: ingress,
-		features: dataplane.Features{IPIP4: true},
-	}
-	with := func(change func(*shape)) shape {
-		s := base
-		change(&s)
-		return s
-	}
-	out := packet{action: xdpTX, reason: "forwarded"}
-	steady := packet{action: xdpTX, reason: "forwarded", steady: true}
-	redirect := packet{action: xdpRedirect, reason: "forwarded"}
-	foreign := packet{action: xdpPass, reason: "pass_not_ours"}
-	const many = 1_000_000
-
-	add("ipip, IPv4 in IPv4", base, steady,
-		stream{vip4, 1, 1}, stream{vip4, 1000, 1}, stream{vip4, 100_000, 1}, stream{vip4, many, 1})
-	add("the same, 16,381 slots", with(func(s *shape) { s.tableSize = 16381 }), out, stream{vip4, many, 1})
-	add("the same, all features on", with(func(s *shape) {
-		s.features = dataplane.Features{DSR: true, IPIP4: true, IPIP6: true, SourceHash: true, Reject: true}
-	}), out, stream{vip4, many, 1})
-	add("the same, by another interface", with(func(s *shape) { s.egress = another }), redirect, stream{vip4, many, 1})
-	add("the same, 1,000 listeners", with(func(s *shape) {
-		s.listeners, s.tableSize = 1000, 16381
-	}), out, stream{vip4, many, 1000})
-	add("ipip, IPv6 in IPv4", base, out, stream{vip6, many, 1})
-	over6 := with(func(s *shape) { s.outer6, s.features = true, dataplane.Features{IPIP6: true} })
-	add("ipip, IPv4 in IPv6", over6, out, stream{vip4, many, 1})
-	add("ipip, IPv6 in IPv6", over6, out, stream{vip6, many, 1})
-	dsr := with(func(s *shape) { s.forward, s.features = lb.DSR, dataplane.Features{DSR: true} })
-	add("dsr, IPv4", dsr, out, stream{vip4, many, 1})
-	add("dsr, IPv6", dsr, out, stream{vip6, many, 1})
-	add("not ours, IPv4", base, foreign, stream{foreign4, many, 1})
-	add("not ours, IPv6", base, foreign, stream{foreign6, many, 1})
-	return all
 }

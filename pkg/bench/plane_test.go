@@ -7,6 +7,9 @@ import (
 	"fmt"
 	"net/netip"
 	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/weirlb/weir/pkg/dataplane"
 	"github.com/weirlb/weir/pkg/lb"
@@ -34,7 +37,9 @@ const (
 type shape struct {
 	listeners int
 	backends  int // of each listener
+	draining  int // of these, the first ones
 	tableSize uint32
+	idle      time.Duration // timeout of flows
 	forward   lb.Forward
 	outer6    bool // backends have IPv6 addresses
 	egress    int  // interface that backends are behind
@@ -47,6 +52,7 @@ func (s shape) desired() reconcile.Desired {
 	for i := range s.listeners {
 		l := reconcile.Listener{
 			Port: uint16(firstPort + i), Protocol: lb.TCP, Forward: s.forward, TableSize: s.tableSize,
+			DrainTimeout: time.Hour, IdleTimeout: s.idle,
 		}
 		for j := range s.backends {
 			l.Backends = append(l.Backends, s.backend(i, j))
@@ -62,12 +68,18 @@ func (s shape) backend(i, j int) reconcile.Backend {
 	if s.outer6 {
 		addr = netip.AddrFrom16([16]byte{0: 0x20, 0x01, 0x0d, 0xb8, 12: 1, byte(i >> 8), byte(i), byte(j)})
 	}
+	mode := lb.ModeAccept
+	if j < s.draining {
+		mode = lb.ModeDrain
+	}
 	return reconcile.Backend{
-		Label:     fmt.Sprintf("web-%d-%d", i, j),
-		Address:   netip.AddrPortFrom(addr, 443),
-		Weight:    100,
-		Health:    lb.HealthUp,
-		Reachable: true,
+		Label:      fmt.Sprintf("web-%d-%d", i, j),
+		Address:    netip.AddrPortFrom(addr, 443),
+		Weight:     100,
+		Mode:       mode,
+		Configured: mode,
+		Health:     lb.HealthUp,
+		Reachable:  true,
 		NextHop: lb.NextHop{
 			Interface: s.egress, MTU: 1500,
 			Source: lb.MAC{2, 0, 0, 0, 0, 1}, Dest: lb.MAC{2, 0, 9, byte(i >> 8), byte(i), byte(j)},
@@ -91,7 +103,13 @@ func (s shape) limits() dataplane.Limits {
 type plane struct {
 	*dataplane.Dataplane
 	reasons  []string
-	expected map[string]uint64 // packets by reason
+	expected map[string]uint64         // packets by reason
+	tracking dataplane.TrackingTraffic // packets of slots that are not steady
+	records  int                       // in the flow table
+
+	store      reconcile.Store // of the reconciler: the tables, unless it is set
+	reconciler *reconcile.Reconciler
+	now        time.Time // by the clock of the reconciler
 }
 
 // open loads a data plane with empty tables.
@@ -119,20 +137,14 @@ func open(b *testing.B, object string, limits dataplane.Limits, features datapla
 	if err != nil {
 		b.Fatal(err)
 	}
-	return &plane{Dataplane: d, reasons: reasons, expected: make(map[string]uint64)}
+	return &plane{Dataplane: d, reasons: reasons, expected: make(map[string]uint64), now: time.Now()}
 }
 
 // openShape loads a data plane and applies a configuration to it.
 func openShape(b *testing.B, object string, s shape) *plane {
 	b.Helper()
 	p := open(b, object, s.limits(), s.features)
-	r, err := reconcile.Open(p.Tables(), reconcile.Options{})
-	if err != nil {
-		b.Fatal(err)
-	}
-	if _, err := r.Apply(b.Context(), s.desired()); err != nil {
-		b.Fatal(err)
-	}
+	p.apply(b, s)
 	return p
 }
 
@@ -143,9 +155,13 @@ func (p *plane) reload(seed uint64) error {
 	return p.SetKnobs(k)
 }
 
-// checkCounters fails the benchmark if the program did not count each packet
-// under the reason that was expected.
-func (p *plane) checkCounters(b *testing.B) {
+// expect notes that n packets were sent that leave for a reason.
+func (p *plane) expect(reason string, n uint64) { p.expected[reason] += n }
+
+// check fails the benchmark if the program did not count each packet under the
+// reason and the decision that were expected, or if there are other records
+// than were expected.
+func (p *plane) check(b *testing.B) {
 	b.Helper()
 	counters, err := p.Tables().ReasonCounters()
 	if err != nil {
@@ -155,5 +171,26 @@ func (p *plane) checkCounters(b *testing.B) {
 		if want := p.expected[p.reasons[i]]; c.Packets != want {
 			b.Errorf("%d packets were counted as %s, want %d", c.Packets, p.reasons[i], want)
 		}
+	}
+	tracking, err := p.Tables().TrackingCounters(p.Tables().Limits().Listeners)
+	if err != nil {
+		b.Fatal(err)
+	}
+	var got dataplane.TrackingTraffic
+	for _, t := range tracking {
+		got = got.Add(t)
+	}
+	if diff := cmp.Diff(p.tracking, got); diff != "" {
+		b.Errorf("packets by what decided on them (-want +got):\n%s", diff)
+	}
+	if n := p.flowRecords(b); n != p.records {
+		b.Errorf("the flow table holds %d records, want %d", n, p.records)
+	}
+	n, err := p.Tables().Embryonic()
+	if err != nil {
+		b.Fatal(err)
+	}
+	if (n > 0) != (p.tracking.New > 0) {
+		b.Errorf("there are %d embryonic records after %d first packets", n, p.tracking.New)
 	}
 }

@@ -6,7 +6,9 @@ package bench
 import (
 	"fmt"
 	"io"
+	"math"
 	"os"
+	"slices"
 	"strconv"
 	"text/tabwriter"
 )
@@ -15,24 +17,70 @@ import (
 func printPackets(all []*packet) {
 	w := newTable("packet", "flows", "ns", "x floor", "bound", "")
 	floor := all[0].ns
-	low, high := 0.0, 0.0
 	for _, p := range all {
-		ns := p.ns
 		bound, verdict := "", ""
-		if p.steady {
-			bound, verdict = fmt.Sprintf("%.2f", steadyBound), judge(ns/floor, steadyBound)
-			if low == 0 || ns < low {
-				low = ns
-			}
-			high = max(high, ns)
+		if p.path == steadyPath {
+			bound, verdict = fmt.Sprintf("%.2f", steadyBound), judge(p.ns/floor, steadyBound)
 		}
-		row(w, p.name, thousands(int(p.stream.flows)), fmt.Sprintf("%.1f", ns), fmt.Sprintf("%.2f", ns/floor), bound, verdict)
-	}
-	if low > 0 {
-		row(w, "most to fewest ns of the bounded", "", "", fmt.Sprintf("%.2f", high/low),
-			fmt.Sprintf("%.2f", flatBound), judge(high/low, flatBound))
+		row(w, p.name, count(p.stream), fmt.Sprintf("%.1f", p.ns), fmt.Sprintf("%.2f", p.ns/floor), bound, verdict)
 	}
 	w.Flush()
+
+	w = newTable("ratio", "flows", "", "bound", "")
+	last := ""
+	for _, p := range all {
+		if p.path == steadyPath && p.name != last {
+			flat := flatness(all, p.name)
+			row(w, p.name+", most to fewest ns", "", fmt.Sprintf("%.2f", flat),
+				fmt.Sprintf("%.2f", flatBound), judge(flat, flatBound))
+			last = p.name
+		}
+	}
+	for _, p := range all {
+		printRatio(w, p, all)
+	}
+	w.Flush()
+}
+
+// flatness returns what the most expensive of the rows of a name costs, as a
+// multiple of the cheapest.
+func flatness(all []*packet, name string) float64 {
+	low, high := math.Inf(1), 0.0
+	for _, p := range all {
+		if p.name == name {
+			low, high = min(low, p.ns), max(high, p.ns)
+		}
+	}
+	return high / low
+}
+
+// printRatio prints how a row compares with the steady path of the same family
+// and number of flows.
+func printRatio(w io.Writer, p *packet, all []*packet) {
+	i := slices.IndexFunc(all, func(o *packet) bool { return o.path == steadyPath && o.stream == p.stream })
+	if i < 0 {
+		return
+	}
+	steady, flows := all[i].ns, count(p.stream)
+	switch p.path {
+	case againstPath:
+		row(w, "steady to "+p.name, flows, fmt.Sprintf("%.2f", steady/p.ns), "", "")
+	case recordedPath:
+		bound, verdict := "", ""
+		if p.stream.flows == recordedFlows {
+			bound, verdict = fmt.Sprintf("%.2f", recordedBound), judge(p.ns/steady, recordedBound)
+		}
+		row(w, p.name+", to steady", flows, fmt.Sprintf("%.2f", p.ns/steady), bound, verdict)
+	case steadyPath, otherPath:
+	}
+}
+
+// count returns the number of flows of a stream.
+func count(s stream) string {
+	if s.flows == countless {
+		return "ever new"
+	}
+	return thousands(int(s.flows))
 }
 
 // newTable starts a table on standard output, with its head.
@@ -45,7 +93,7 @@ func newTable(head ...string) *tabwriter.Writer {
 
 // row prints a row of a table, its first cell to the left.
 func row(w io.Writer, cells ...string) {
-	fmt.Fprintf(w, "%-33s\t", cells[0])
+	fmt.Fprintf(w, "%-44s\t", cells[0])
 	for _, c := range cells[1:] {
 		fmt.Fprint(w, c, "\t")
 	}

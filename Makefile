@@ -35,7 +35,7 @@ OWN = $(if $(ROOT),chown -R --reference=go.mod $(1),:)
 
 PREFIX ?= /usr/local
 GENERATE_PACKAGES := ./pkg/...
-BPF_PACKAGES := ./pkg/dataplane/... ./pkg/reconcile/...
+BPF_PACKAGES := ./pkg/dataplane/... ./pkg/reconcile/... ./pkg/history/...
 E2E_PACKAGES := ./pkg/netdev/... ./pkg/testutil/... ./pkg/agent/... ./pkg/node/... ./pkg/cli/... $(patsubst %,./%/...,$(wildcard pkg/e2e))
 # The README's quick starts: they need the tree and tools of the host.
 HOST_PACKAGES := ./pkg/manual/...
@@ -48,6 +48,7 @@ VM_SUBSET := ./pkg/dataplane ./pkg/node
 # Knobs: make fuzz FUZZTIME=10m, make test VM_KERNELS= (no virtual machines),
 # make test-vm VM_KERNELS=6.1 VM_FLAGS=-v, make test-e2e TEST_FLAGS='-run Reload'.
 FUZZTIME ?= 30s
+SOAKTIME ?= 10m
 VM_KERNELS ?= 6.1 6.12
 VM_FLAGS ?=
 VM_PACKAGES ?= $(BPF_PACKAGES) $(E2E_PACKAGES)
@@ -125,6 +126,11 @@ test-vm: need-go ## the BPF and end-to-end tests on other kernels, in qemu
 .PHONY: fuzz
 fuzz: need-go ## each fuzz target for FUZZTIME (root)
 	scripts/fuzz.sh $(FUZZTIME)
+
+.PHONY: soak
+soak: need-root ## the long forms of long tests, each for about SOAKTIME (root)
+	WEIR_SOAK=$(SOAKTIME) $(GO) test -count=1 -timeout 0 -v -run 'ThousandConnections|SpoofedFlood' $(TEST_FLAGS) ./pkg/e2e
+	WEIR_SOAK=$(SOAKTIME) $(GO) test -count=1 -timeout 0 -v $(TEST_FLAGS) ./pkg/history
 
 .PHONY: bench
 bench: need-root ## nanoseconds a packet, and the other figures of docs/performance.md (root)

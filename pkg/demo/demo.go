@@ -73,6 +73,7 @@ func (d *demo) run(ctx context.Context) error {
 		{"starting weir node on each backend, and a web server", d.startBackends},
 		{"starting weir agent on the balancer", d.startAgent},
 		{"every backend answers, over both families, tunnelled and direct", d.all},
+		{"web-3 drains: its connections go on, new ones go to the others", d.drain},
 		{"web-2 goes down: its clients go to the others", d.down},
 		{"web-2 comes back: it takes its share again", d.all2},
 	} {

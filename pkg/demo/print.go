@@ -43,12 +43,12 @@ func (p *printer) picture(l *lab) {
 }
 
 const (
-	tableHeadFormat = "   %-6s %-7s %-15s"
+	tableHeadFormat = "   %-7s %-7s %-15s"
 	tableCellFormat = " %7v"
 )
 
 func (p *printer) tableHead(backends []*host) {
-	fmt.Fprintf(p.w, tableHeadFormat, "MODE", "FAMILY", "ADDRESS")
+	fmt.Fprintf(p.w, tableHeadFormat, "FORWARD", "FAMILY", "ADDRESS")
 	for _, h := range backends {
 		fmt.Fprintf(p.w, tableCellFormat, h.label)
 	}

@@ -13,7 +13,6 @@ import (
 	"net/http"
 	"path/filepath"
 	"slices"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -35,8 +34,10 @@ type backend struct {
 	node   *process
 	pins   string // of the node
 	web    *http.Server
-	echo   *echoServer
+	echo   *server
+	talks  *server                // see startTalking
 	health atomic.Pointer[answer] // of /healthz
+	checks atomic.Uint64          // requests of /healthz
 }
 
 // answer is what a page shows.
@@ -133,6 +134,7 @@ func (b *backend) pages() http.Handler {
 		_, _ = w.Write(body)
 	})
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
+		b.checks.Add(1)
 		a := b.health.Load()
 		w.WriteHeader(a.status)
 		_, _ = io.WriteString(w, a.body)
@@ -141,71 +143,6 @@ func (b *backend) pages() http.Handler {
 		w.Header().Set(whoHeader, b.Label)
 		mux.ServeHTTP(w, r)
 	})
-}
-
-// echoServer sends back each line that it gets.
-type echoServer struct {
-	listener net.Listener
-	mu       sync.Mutex
-	closed   bool
-	conns    map[net.Conn]struct{}
-	running  sync.WaitGroup
-}
-
-// serveEcho serves on an address of a host until the test ends.
-func serveEcho(l *lab, host *testutil.Host, address string) *echoServer {
-	l.t.Helper()
-	listener, err := host.Listen("tcp", address)
-	l.must(err)
-	s := &echoServer{listener: listener, conns: make(map[net.Conn]struct{})}
-	s.running.Go(s.accept)
-	l.t.Cleanup(s.close)
-	return s
-}
-
-func (s *echoServer) accept() {
-	for {
-		conn, err := s.listener.Accept()
-		if err != nil {
-			return
-		}
-		if !s.keep(conn) {
-			_ = conn.Close()
-			return
-		}
-		s.running.Go(func() {
-			defer s.forget(conn)
-			_, _ = io.Copy(conn, conn)
-		})
-	}
-}
-
-func (s *echoServer) keep(conn net.Conn) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closed {
-		return false
-	}
-	s.conns[conn] = struct{}{}
-	return true
-}
-
-func (s *echoServer) forget(conn net.Conn) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.conns, conn)
-	_ = conn.Close()
-}
-
-func (s *echoServer) close() {
-	s.mu.Lock()
-	s.closed = true
-	_ = s.listener.Close()
-	for conn := range s.conns {
-		_ = conn.Close()
-	}
-	s.mu.Unlock()
-	s.running.Wait()
 }
 
 // sendLine sends a line to an echo server and checks that it comes back.

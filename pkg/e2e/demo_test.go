@@ -28,7 +28,7 @@ func TestDemo(t *testing.T) {
 		t.Fatalf("%v\n%s", err, out.String())
 	}
 	t.Logf("the demo took %v", time.Since(began).Round(100*time.Millisecond))
-	// A line for each way of forwarding and family in each of three steps.
+	// A line for each way of forwarding and family in each of four steps.
 	rows := 0
 	for line := range strings.Lines(out.String()) {
 		fields := strings.Fields(line)
@@ -36,8 +36,8 @@ func TestDemo(t *testing.T) {
 			rows++
 		}
 	}
-	if rows != 12 {
-		t.Errorf("the demo shows %d lines without a failed request, want 12:\n%s", rows, out.String())
+	if rows != 16 {
+		t.Errorf("the demo shows %d lines without a failed request, want 16:\n%s", rows, out.String())
 	}
 	demoLeavesNothing(t)
 }
@@ -61,6 +61,14 @@ func TestBrokenDemo(t *testing.T) {
 			done
 			exec weir "${args[@]}"`,
 			"dsr over IPv6, to 2001:db8:a::20: "},
+		{"an agent that drains at once", `
+			if [ "$1" = agent ]; then
+				text=$(<"$3")
+				printf '%s\n' "${text//    check:/    drain_timeout: 0s
+    check:}" >"$3"
+			fi
+			exec weir "$@"`,
+			"web-3 drains"},
 		{"an agent that does not check", `
 			if [ "$1" = agent ]; then
 				text=$(<"$3")

@@ -7,11 +7,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"net/netip"
 	"slices"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/weirlb/weir/pkg/control"
 	"github.com/weirlb/weir/pkg/lb"
@@ -34,6 +37,8 @@ func TestHealth(t *testing.T) {
 			listenerYAML(webPort, "ipip", []string{fastCheck, "on_all_down: open"}, pool...)),
 		balancerYAML("drop", []netip.Addr{vip4(4)},
 			listenerYAML(webPort, "ipip", []string{fastCheck, "on_all_down: drop"}, pool...)),
+		balancerYAML("reject", []netip.Addr{vip6(4)},
+			listenerYAML(webPort, "ipip", []string{fastCheck, "on_all_down: reject"}, pool...)),
 	)
 	client := httpClient(l.client)
 	everyone := []string{"web-1", "web-2", "web-3"}
@@ -41,7 +46,7 @@ func TestHealth(t *testing.T) {
 		for _, b := range l.backends {
 			b.health.Store(&answer{http.StatusOK, "ok"})
 		}
-		for _, balancer := range []string{"status", "body", "open", "drop"} {
+		for _, balancer := range []string{"status", "body", "open", "drop", "reject"} {
 			a.awaitHealth(balancer, lb.HealthUp)
 		}
 		l.awaitAnswers(client, vip4(1), everyone...)
@@ -95,14 +100,14 @@ func (l *lab) seeTakenOut(t *testing.T, a *agent, balancer string, vip netip.Add
 	if row.Health != lb.HealthDown || row.Slots != 0 || !strings.Contains(row.Problem, why) {
 		t.Errorf("weir backends says that web-2 is %s with %d slots (%s), want %s", row.Health, row.Slots, row.Problem, why)
 	}
-	a.mustHaveProblem(t, row.Key(), row.Address.String(), why)
+	a.mustHaveProblem(t, row.Key(), row.Label, why)
 }
 
 // mustHaveProblem sees a backend among the problems of weir status.
-func (a *agent) mustHaveProblem(t *testing.T, listener lb.ListenerKey, address, why string) {
+func (a *agent) mustHaveProblem(t *testing.T, listener lb.ListenerKey, label, why string) {
 	t.Helper()
 	problems := decode[report](a, "status").Agent.Problems
-	name := fmt.Sprintf("%s/%s", listener, address)
+	name := fmt.Sprintf("%s/%s ", listener, label)
 	if !slices.ContainsFunc(problems, func(p string) bool { return strings.Contains(p, name) && strings.Contains(p, why) }) {
 		t.Errorf("weir status does not say of %s that %s: %q", name, why, problems)
 	}
@@ -115,11 +120,16 @@ func (l *lab) seeAllDown(t *testing.T, a *agent, everyone []string) {
 	}
 	a.awaitHealth("open", lb.HealthDown, everyone...)
 	a.awaitHealth("drop", lb.HealthDown, everyone...)
+	a.awaitHealth("reject", lb.HealthDown, everyone...)
 	l.awaitAnswers(httpClient(l.client), vip4(3), everyone...)
 
 	before := a.backendsOf("drop")
-	if err := l.nobodyAnswers(vip4(4)); !errors.Is(err, context.DeadlineExceeded) {
+	var timeout net.Error
+	if err := l.nobodyAnswers(vip4(4)); !errors.As(err, &timeout) || !timeout.Timeout() {
 		t.Errorf("with all backends down a connection ends with %v, want a timeout", err)
+	}
+	if err := l.nobodyAnswers(vip6(4)); !errors.Is(err, unix.ECONNREFUSED) {
+		t.Errorf("with all backends down a connection ends with %v, want that it is refused", err)
 	}
 	for i, row := range a.backendsOf("drop") {
 		if row.Forwarded != before[i].Forwarded || row.Slots != 0 {
@@ -163,7 +173,7 @@ func TestBackendWithoutNeighbour(t *testing.T) {
 			t.Errorf("the ghost of %s has %d slots, next hop %v (%s), want none: %s", c.balancer, row.Slots, row.NextHop,
 				row.Problem, c.why)
 		}
-		a.mustHaveProblem(t, row.Key(), row.Address.String(), c.why)
+		a.mustHaveProblem(t, row.Key(), row.Label, c.why)
 		if by := l.answers(client, c.vip, 20); by["web-1"] != 20 {
 			t.Errorf("requests to %s were answered by %v, want web-1 alone", c.vip, by)
 		}

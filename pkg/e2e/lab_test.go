@@ -25,7 +25,8 @@ type lab struct {
 	client   *testutil.Host
 	balancer *testutil.Host
 	backends []*backend
-	dir      string // of configurations and sockets: short, for a socket's path
+	sources  map[bool][]netip.Addr // of clients, IPv6 under true: see addSources
+	dir      string                // of configurations and sockets: short, for a socket's path
 }
 
 // vip4 and vip6 return the n-th address of balancers, of each family.
@@ -106,6 +107,21 @@ func (l *lab) route(host *testutil.Host, to, router testutil.Port) {
 		{Destination: to.IPv6, Gateway: router.IPv6.Addr()},
 	} {
 		l.must(host.SetRoute(r))
+	}
+}
+
+// addSources gives the client more addresses, so that it can be many clients.
+func (l *lab) addSources() {
+	l.t.Helper()
+	const count = 16
+	l.sources = make(map[bool][]netip.Addr)
+	for i := 101; i <= 100+count; i++ {
+		v4 := netip.AddrFrom4([4]byte{192, 0, 2, byte(i)})
+		v6 := netip.MustParseAddr(fmt.Sprintf("2001:db8:1::%d", i))
+		l.must(l.client.AddAddress("eth0", netip.PrefixFrom(v4, 24)))
+		l.must(l.client.AddAddress("eth0", netip.PrefixFrom(v6, 64)))
+		l.sources[false] = append(l.sources[false], v4)
+		l.sources[true] = append(l.sources[true], v6)
 	}
 }
 

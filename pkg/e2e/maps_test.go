@@ -28,7 +28,8 @@ func (a *agent) tables(fn func(*dataplane.Tables, *dataplane.Snapshot)) {
 	fn(tables, snapshot)
 }
 
-// slots returns the table of one listener, or all for "", a line for each slot.
+// slots returns where the table of one listener leads new flows, or all for "",
+// a line for each slot.
 func (a *agent) slots(listener string) string {
 	a.t.Helper()
 	var text strings.Builder
@@ -40,7 +41,7 @@ func (a *agent) slots(listener string) string {
 					a.t.Fatal(err)
 				}
 				for i, s := range slots {
-					fmt.Fprintf(&text, "%s %d %+v\n", name, i, s)
+					fmt.Fprintf(&text, "%s %d %d\n", name, i, s.Current)
 				}
 			}
 		}

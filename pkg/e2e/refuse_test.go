@@ -67,6 +67,8 @@ func TestRefusedConfiguration(t *testing.T) {
 		{"metrics", strings.Replace(good, `metrics: "off"`, "metrics: 127.0.0.1:0", 1), 1, []string{"agent.metrics", "from off to 127.0.0.1:0"}},
 		{"another object", strings.Replace(good, "agent:\n", "agent:\n  bpf_object: compile\n", 1), 1, []string{"agent.bpf_object"}},
 		{"other limits", strings.Replace(good, "slots: 4096", "slots: 8192", 1), 1, []string{"agent.limits.slots", "from 4096 to 8192"}},
+		{"another flow table", strings.Replace(good, "agent:\n", "agent:\n  flow_table_size: 4096\n", 1), 1,
+			[]string{"agent.flow_table_size", "from 1048576 to 4096"}},
 		{"an interface that does not exist", strings.Replace(good, "[eth0]", "[eth0, eth7]", 1), 1,
 			[]string{"agent.interfaces", `"eth7"`, "does not exist"}},
 		{"too many slots", good + extra(2, 4093), 2, []string{"agent.limits.slots"}},

@@ -47,7 +47,7 @@ func parse() options {
 	flag.StringVar(&o.accelerator, "accel", "tcg", "qemu's `accelerator`: tcg or kvm")
 	flag.DurationVar(&o.timeout, "timeout", 15*time.Minute, "for the machine, from boot to end")
 	flag.BoolVar(&o.test.verbose, "v", false, "name every test")
-	flag.BoolVar(&o.test.short, "short", false, "run short tests")
+	flag.BoolVar(&o.test.short, "short", true, "run the short forms of long tests")
 	flag.StringVar(&o.test.run, "run", "", "run only tests matching `regexp`")
 	flag.Usage = func() {
 		fmt.Fprintln(flag.CommandLine.Output(), "usage: vm [flags] PACKAGE...")

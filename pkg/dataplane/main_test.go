@@ -18,7 +18,7 @@ func testOptions(t *testing.T) Options {
 	return Options{
 		PinPath: testutil.PinPath(t),
 		Object:  "embedded",
-		Limits:  Limits{Listeners: 64, Backends: 256, Slots: 4096},
+		Limits:  Limits{Listeners: 64, Backends: 256, Slots: 4096, Flows: labFlows},
 		Knobs: Knobs{
 			Features:      Features{DSR: true, IPIP4: true, IPIP6: true, SourceHash: true, Reject: true},
 			Seed:          1,

@@ -26,6 +26,10 @@ const (
 	maxFrame = 3000
 )
 
+// labFlows is how many records of each family a lab has room for, if it does not
+// say: the kernel takes its time for the buckets of a million.
+const labFlows = 1 << 16
+
 // loopback is the interface by which BPF_PROG_TEST_RUN lets frames come in.
 const loopback = 1
 
@@ -67,6 +71,9 @@ func openLab(t testing.TB, limits Limits, knobs Knobs, patch ...func(*ebpf.Colle
 	spec, err := loadWeir()
 	if err != nil {
 		t.Fatal(err)
+	}
+	if limits.Flows == 0 {
+		limits.Flows = labFlows
 	}
 	resize(spec, limits)
 	if err := knobs.set(spec); err != nil {

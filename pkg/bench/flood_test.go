@@ -21,6 +21,7 @@ type floodCost struct {
 	sent      uint64
 	records   int    // of flows, after it
 	embryonic uint32 // records
+	maps      int64  // bytes that they take more than before, as the kernel says
 	memory    int64  // bytes that the kernel has less than before
 }
 
@@ -52,7 +53,7 @@ func (p *plane) flood(b *testing.B) (c floodCost) {
 	b.Helper()
 	s := firstPackets(vip4)
 	s.flows, s.first = floodSize, established
-	before := kernelMemory(b)
+	mapsBefore, before := p.mapMemory(b), kernelMemory(b)
 	start, err := cpuTime()
 	if err != nil {
 		b.Fatal(err)
@@ -63,7 +64,7 @@ func (p *plane) flood(b *testing.B) (c floodCost) {
 		b.Fatal(err)
 	}
 	c.ns = float64(end-start) / float64(c.sent)
-	c.memory = kernelMemory(b) - before
+	c.maps, c.memory = p.mapMemory(b)-mapsBefore, kernelMemory(b)-before
 	c.records = p.flowRecords(b)
 	if c.embryonic, err = p.Tables().Embryonic(); err != nil {
 		b.Fatal(err)
@@ -84,6 +85,7 @@ func printFloods(costs ...floodCost) {
 	print("a second, on one core", func(c floodCost) string { return fmt.Sprintf("%.1f million", 1e3/c.ns) })
 	print("records of flows, after it", func(c floodCost) string { return thousands(c.records) })
 	print("embryonic records, after it", func(c floodCost) string { return thousands(int(c.embryonic)) })
+	print("memory that the maps take more", func(c floodCost) string { return megabytes(c.maps) })
 	print("memory that the kernel has less", func(c floodCost) string { return megabytes(c.memory) })
 	w.Flush()
 }

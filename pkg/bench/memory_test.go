@@ -6,6 +6,7 @@ package bench
 import (
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -51,18 +52,16 @@ func readKernelMemory(b *testing.B) (bytes int64) {
 	return bytes
 }
 
-// mapMemory returns how many bytes some maps take, as the kernel says.
+// mapMemory returns how many bytes some maps take, or all, as the kernel says.
 func (p *plane) mapMemory(b *testing.B, names ...string) (bytes int64) {
 	b.Helper()
 	infos, err := p.Tables().Maps()
 	if err != nil {
 		b.Fatal(err)
 	}
-	for _, name := range names {
-		for _, info := range infos {
-			if info.Name == name {
-				bytes += int64(info.Memory)
-			}
+	for _, info := range infos {
+		if len(names) == 0 || slices.Contains(names, info.Name) {
+			bytes += int64(info.Memory)
 		}
 	}
 	return bytes

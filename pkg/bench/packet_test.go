@@ -68,6 +68,7 @@ type packet struct {
 	action uint32
 	reason string
 	path   path
+	ticks  bool // the clock of records goes on before each turn
 	turns  []turn
 
 	// What decides on the backend where slots are not steady.
@@ -149,6 +150,11 @@ func (p *packet) measure() error {
 		bare, _, err := baseline.run(xdpTX)
 		if err != nil {
 			return err
+		}
+		if p.ticks {
+			if err := p.plane.tick(); err != nil {
+				return err
+			}
 		}
 		whole, n, err := g.run(p.action)
 		if err != nil {

@@ -106,6 +106,7 @@ type plane struct {
 	expected map[string]uint64         // packets by reason
 	tracking dataplane.TrackingTraffic // packets of slots that are not steady
 	records  int                       // in the flow table
+	clock    uint32                    // of the flow table, in milliseconds
 
 	store      reconcile.Store // of the reconciler: the tables, unless it is set
 	reconciler *reconcile.Reconciler
@@ -148,11 +149,24 @@ func openShape(b *testing.B, object string, s shape) *plane {
 	return p
 }
 
-// reload loads the program anew, which takes another seed for the hash.
-func (p *plane) reload(seed uint64) error {
+// reload loads the program anew, which takes other knobs: another seed for the
+// hash, or where there are records, which it is written in, another source of
+// tunnels that there are none of.
+func (p *plane) reload(round uint64) error {
 	k := p.Knobs()
-	k.Seed = seed
+	if p.records == 0 {
+		k.Seed = round
+	} else {
+		k.TunnelSource6 = netip.PrefixFrom(netip.AddrFrom16([16]byte{1, 7: byte(round)}), 64)
+	}
 	return p.SetKnobs(k)
+}
+
+// tick lets the clock of records go on, so that the next packet of each flow
+// writes its record.
+func (p *plane) tick() error {
+	p.clock += 1000
+	return p.Tables().SetFlowClock(p.clock)
 }
 
 // expect notes that n packets were sent that leave for a reason.

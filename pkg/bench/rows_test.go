@@ -150,6 +150,10 @@ func (r *rows) addTracked() {
 	add("moving, recorded, IPv6 in IPv4", openMoving, base, recorded, to(vip6, few, many)...)
 	add("moving, recorded, two tables", openTwoTables, base, recorded, to(vip4, few, many)...)
 
+	stamped := recorded
+	stamped.ticks = true
+	add("moving, recorded, stamped anew", openMoving, base, stamped, to(vip4, many)...)
+
 	unrecorded := packet{action: xdpTX, reason: "forwarded", decided: byPrevious}
 	settled := with(func(s *shape) { s.idle = time.Second })
 	add("settled, no record needed", openSettled, settled, unrecorded, to(vip4, few, many)...)

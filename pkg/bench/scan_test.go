@@ -4,7 +4,6 @@
 package bench
 
 import (
-	"errors"
 	"fmt"
 	"net/netip"
 	"runtime"
@@ -24,8 +23,7 @@ const scanRounds = 5
 // scanPause is how many times longer than a scan the reconciler waits after it.
 const scanPause = 50
 
-// changePace is how often a small change is made beside a scan. Without a pause
-// the kernel would make one, of 50 ms, in threads that run before all others.
+// changePace is how often a small change is made beside a scan.
 const changePace = time.Millisecond
 
 // scanCost is what the records of a family cost while they are there.
@@ -46,15 +44,8 @@ type scanCost struct {
 // and how long changes wait for a scan of it.
 func BenchmarkScan(b *testing.B) {
 	testutil.RequireBPF(b)
-	restore, err := standInFront()
-	if err != nil {
-		b.Logf("other threads may come in between, figures are noisier: %v", err)
-	}
-	defer func() {
-		if err := restore(); err != nil {
-			b.Error(err)
-		}
-	}()
+	runtime.LockOSThread() // whose time is taken
+	defer runtime.UnlockOSThread()
 	for b.Loop() {
 		v4, v6 := measureScan(b, vip4), measureScan(b, vip6)
 		b.ReportMetric(0, "ns/op") // says nothing here
@@ -94,7 +85,6 @@ func measureScan(b *testing.B, vip netip.Addr) (c scanCost) {
 	c.beside = u.beside(func() {
 		for range scanRounds {
 			p.collect(b)
-			<-time.After(c.took) // as the kernel makes threads pause that run before all others
 		}
 	})
 	for removed := 0; removed == 0; { // until they are idle for long enough
@@ -214,23 +204,19 @@ func (u *updater) beside(fn func()) (took []float64) {
 
 // changeUntil makes changes until done is closed.
 func (u *updater) changeUntil(done <-chan struct{}) (took []float64, err error) {
-	restore, err := standInFront()
-	if err != nil {
-		u.Logf("other threads may come in between, figures are noisier: %v", err)
-	}
 	pace := time.NewTicker(changePace)
 	defer pace.Stop()
 	for i := 0; ; i++ {
 		select {
 		case <-done:
-			return took, restore()
+			return took, nil
 		case <-pace.C:
 		}
 		u.listener.Backends[0].Health = []lb.Health{lb.HealthDown, lb.HealthUp}[i%2]
 		began := time.Now()
 		_, err := u.plane.reconciler.Update(u.Context(), []reconcile.Change{{Balancer: "web", Listener: u.listener}})
 		if err != nil {
-			return took, errors.Join(err, restore())
+			return took, err
 		}
 		took = append(took, float64(time.Since(began)))
 	}
